@@ -1,0 +1,88 @@
+"""The command `adapt`: one module a command, imported when it is asked for.
+
+The table below repeats each command's one-line help, so that `adapt --help` imports none of them (their
+imports are what makes a start slow). A command's module has an attribute `command`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import rich_click as click
+
+from domadapt import __version__
+from domadapt.cli import frame
+from domadapt_registry.errors import suggestion
+
+COMMANDS = {
+    "run": "Run a recipe: continual pre-training, merge, evaluation, report. Again: continue.",
+    "plan": "Show what a run would do, what it would need and where each setting comes from.",
+    "status": "Show how far runs are.",
+    "validate": "Check recipes; all problems at once, with file and line.",
+    "schema": "Print the JSON schema of recipes.",
+    "plugins": "List the installed plugins, what they give and what is wrong with them.",
+    "clean": "Delete stored results that no run refers to.",
+}
+
+
+class CommandGroup(click.RichGroup):
+    """A group whose commands are named in a table and imported on use; errors become lines and codes in `frame`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A stand-in with the table's help, enough for listings and suggestions."""
+        return click.RichCommand(name=cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The real command of the module, for the name on the command line."""
+        if args[0] not in COMMANDS and not ctx.resilient_parsing and not args[0].startswith("-"):
+            ctx.fail(f"there is no command '{args[0]}'{suggestion(args[0], COMMANDS)}")
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        if stand_in is None or name is None:
+            return name, stand_in, rest
+        return name, importlib.import_module(f"domadapt.cli.{name}").command, rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever it raises becomes a line and an exit code."""
+        return frame.contained(lambda: super(CommandGroup, self).invoke(ctx), debug=ctx.params["debug"])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Parse and run; exits with the code, or returns it when not in standalone mode."""
+        code = frame.exit_code(
+            lambda: super(CommandGroup, self).main(args, prog_name or "adapt", complete_var, False, **extra)
+        )
+        return sys.exit(code) if standalone_mode else code
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, envvar="ADAPT_DEBUG", help="Show tracebacks (also ADAPT_DEBUG=1).")
+def adapt(debug: bool) -> None:
+    """Turn a general language model into a domain's model, and prove that nothing else was lost.
+
+    `adapt run --domain NAME` runs a domain's starter recipe.
+    """
+
+
+def main() -> None:
+    """The console script."""
+    # a name that the terminal's encoding lacks is no reason to lose the result
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    adapt(prog_name="adapt")

@@ -1,0 +1,125 @@
+"""`adapt plugins`: which plugins are installed, what they give, and why one does not work.
+
+A broken plugin is a row with its reason, not an error of this command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from domadapt.cli import frame
+from domadapt.errors import PluginError
+from domadapt_registry import ClaimedTwice, PluginRow, Registry
+from domadapt_registry.errors import suggestion
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+STYLES = {"ok": "green", "disabled": "dim"}
+INSTALL_A_DOMAIN = "There is no working domain. To install one: pip install domadapt-sec"
+
+
+@click.group("plugins", cls=click.RichGroup, invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """List the installed plugins, what they give and what is wrong with them."""
+    if ctx.invoked_subcommand is None:
+        _list(as_json)
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def list_plugins(as_json: bool) -> None:
+    """List the installed plugins (what `adapt plugins` does)."""
+    _list(as_json)
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.pass_context
+def show_plugin(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Show one plugin in full; with `adapt --debug`, the traceback of a broken one too."""
+    registry = frame.open_registry()
+    rows = [row for row in registry.rows if row.name == name]
+    if not rows:
+        raise PluginError(f"there is no plugin '{name}'{suggestion(name, [row.name for row in registry.rows])}")
+    if as_json:
+        frame.print_json([_as_dict(row) for row in rows])
+        return
+    debug = bool(ctx.find_root().params.get("debug"))
+    click.echo("\n\n".join("\n".join(_details(registry, row, debug)) for row in rows))
+
+
+def _list(as_json: bool) -> None:
+    registry = frame.open_registry()
+    if as_json:
+        frame.print_json([_as_dict(row) for row in registry.rows])
+        return
+    _print_table(registry.rows)
+    if not registry.names("domain"):
+        click.echo(INSTALL_A_DOMAIN)
+
+
+def _as_dict(row: PluginRow) -> dict[str, Any]:
+    return {key: value for key, value in asdict(row).items() if key != "traceback"}
+
+
+def _print_table(rows: tuple[PluginRow, ...]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in ("plugin", "version", "distribution", "state", "gives"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("plugin", "version", "state"))
+    for row in rows:
+        name, version, distribution = (Text(frame.plain(text)) for text in (row.name, row.version, row.distribution))
+        table.add_row(name, version, distribution, Text(row.state, STYLES.get(row.state, "red")), _gives(row))
+    frame.console().print(table)
+
+
+def _gives(row: PluginRow) -> Text:
+    """What it gives by kind, the reason of its state, the caveats of its components; each on a line of its own."""
+    from rich.text import Text
+
+    text = Text()
+    for kind, names in row.gives.items():
+        text.append(f"{kind}: ", "bold").append(frame.plain(", ".join(names)) + "\n")
+    if row.reason:
+        text.append(frame.plain(row.reason) + "\n", "" if row.state == "disabled" else "red")
+    for component, caveat in row.caveats.items():
+        text.append(frame.plain(f"{component}: {caveat}") + "\n", "yellow")
+    text.rstrip()
+    return text
+
+
+def _details(registry: Registry, row: PluginRow, debug: bool) -> list[str]:
+    facts = {"plugin": row.name, "state": row.state, "reason": row.reason}
+    facts |= {"distribution": f"{row.distribution} {row.version}".strip(), "module": row.location or ""}
+    lines = [f"{label:<13} {frame.plain(text)}" for label, text in facts.items() if text]
+    for kind, names in row.gives.items():
+        lines += ["", f"{kind}:"]
+        lines += [f"  {_component_line(registry, row, kind, name)}" for name in names]
+    if row.traceback and debug:
+        lines += ["", frame.plain(row.traceback.rstrip("\n"), lines=True)]
+    elif row.traceback:
+        lines += ["", f"`adapt --debug plugins show {frame.plain(row.name)}` shows the traceback"]
+    return lines
+
+
+def _component_line(registry: Registry, row: PluginRow, kind: str, name: str) -> str:
+    """Name, the first sentence of its docstring or its title, and its caveat."""
+    if kind == "hooks":
+        return frame.plain(name)
+    singular = kind.removesuffix("s")
+    try:
+        component = registry.find(kind, name)
+    except ClaimedTwice:
+        return frame.plain(f"{name:<24} claimed twice")
+    about = getattr(component, "title", "") or (getattr(component, "__doc__", "") or "").strip().split("\n")[0]
+    caveat = row.caveats.get(f"{singular} {name}", "")
+    return frame.plain(f"{name:<24} {about}{f' [{caveat}]' if caveat else ''}".rstrip())

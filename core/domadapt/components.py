@@ -1,0 +1,272 @@
+"""The components a plugin can bring: what each receives, what it must write, what it may raise.
+
+A component is a class with a `name` (what a recipe selects), a `version` (raised whenever the same
+configuration would give another result, so that old results are not reused) and a `Config`, a pydantic
+model whose fields are the component's options in a recipe. adapt validates the options before anything
+runs and passes them to the constructor.
+
+Handles and batches travel between components, never single tensors, documents or tokens.
+Whatever a method raises that is an `AdaptError` is shown to the user as its one sentence; anything else
+is a bug of the component and is reported with the component's name.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from domadapt.artifacts import Checkpoint, Corpus, ScoreRow, TokenStore
+    from domadapt.recipe.schema import Train
+
+Reject = Callable[[str, str], None]
+Side = Literal["domain", "general"]
+
+
+class Options(BaseModel):
+    """Base of every component's `Config`: immutable, unknown keys refused.
+
+    Give every field a default or not (a missing one is a recipe error), a range where there is one, and
+    a docstring: what it is, its unit, why this default, its source. A field that cannot change the
+    result (a log interval, a number of workers) is marked `Field(json_schema_extra=NO_EFFECT)` and then
+    does not count in the key of the stage.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+NO_EFFECT: dict[str, Any] = {"x-adapt-no-effect": True}
+
+
+class Component(ABC):
+    """Something a recipe selects by name."""
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    Config: ClassVar[type[Options]] = Options
+    caveat: ClassVar[str] = ""
+    """What a user must know before relying on it, e.g. "generated, never run on a GPU". Shown by `adapt plugins`."""
+
+    def __init__(self, config: Options | None = None) -> None:
+        self.config: Any = self.Config() if config is None else config
+
+    def requirements(self) -> list[str]:
+        """What is missing on this machine to run, one sentence each; called before anything runs."""
+        return []
+
+
+@dataclass
+class Stage:
+    """What a component knows about the stage it works for, and how it speaks while it works.
+
+    name: the stage ("corpus.domain", "train", "merge.ties").  key: its content key.
+    seed: the run's seed; derive others with `rng`, never use a global generator unseeded.
+    component: who does the work.  work: the call that does it, filled in by the engine.
+    scratch: a folder that survives a kill until the stage is done: what an interrupted attempt left there,
+    the next one finds. The output folder, in contrast, is empty at every attempt.
+    """
+
+    name: str
+    key: str
+    seed: int
+    component: str
+    work: Callable[[Stage, Mapping[str, Any], Path], dict[str, Any]]
+    scratch: Path
+    emit: Callable[[str, Mapping[str, Any]], None] = lambda kind, data: None
+    stop_requested: Callable[[], bool] = lambda: False
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def event(self, kind: str, **data: Any) -> None:
+        """Write one line to the run's events.jsonl."""
+        self.emit(kind, data)
+
+    def progress(self, done: float, total: float, unit: str, **shown: Any) -> None:
+        """Say how far the stage is; `shown` values (loss, rate) appear behind the bar."""
+        self.emit("progress", {"done": done, "total": total, "unit": unit, **shown})
+
+    def rng(self, purpose: str) -> random.Random:
+        """A generator of its own for one purpose, the same in every run with this seed."""
+        return random.Random(f"{self.seed}/{purpose}")
+
+
+class Source(Component):
+    """Reads documents. One instance reads one entry of `corpus.domain` or `corpus.general`."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A digest of what would be read: for files of their contents, never of their location or time.
+
+        Two equal fingerprints mean equal documents. It must be quick: the engine calls it on every run
+        (`domadapt.pipeline.fingerprints.digest_files` hashes files once and remembers).
+        Raises MissingError when the input is not there.
+        """
+
+    @abstractmethod
+    def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
+        """Yield the documents as record batches with `domadapt.artifacts.document_schema()`.
+
+        Order and contents depend on the configuration and the input alone. Whatever cannot be a document
+        is reported with `reject(reason, where)`, once a document: reasons are few and short ("no text",
+        "uuencoded"), they become lines of the data funnel, where documents in = kept + dropped by reason.
+        A damaged input never stops the run, it is rejected.
+        """
+
+
+class Cleaner(Component):
+    """One cleaning step. One instance sees every document of one corpus, in order, so it may keep state."""
+
+    @abstractmethod
+    def clean(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
+        """Return the documents kept, changed or not, and how many were dropped by reason.
+
+        The batch has the columns of `document_schema()`, and so must the result. Documents in = documents
+        out + sum of the drops; the engine checks it.
+        """
+
+
+@dataclass(frozen=True)
+class MixRequest:
+    """What a mixer may know. Counts are windows of `seq_len` tokens."""
+
+    available: Mapping[str, int]
+    num_samples: int
+    replay: float
+    max_epochs: float
+    seed: int
+
+
+class Mixer(Component):
+    """Chooses which windows are trained on, how often, and in which order."""
+
+    @abstractmethod
+    def order(self, request: MixRequest) -> np.ndarray:
+        """Training order, int64 [num_samples, 2]: part number (position in `request.available`), window.
+
+        A pure function of the request. Raises DataError when the parts cannot give what was asked.
+        """
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train: `settings` is the recipe's `train` section with all defaults filled in."""
+
+    start: Checkpoint
+    tokens: TokenStore
+    settings: Train
+    num_steps: int
+    samples_per_step: int
+
+
+class TrainingBackend(Component):
+    """Continual pre-training: a Hugging Face folder in, a Hugging Face folder out."""
+
+    @abstractmethod
+    def train(self, request: TrainRequest, out: Path, stage: Stage) -> dict[str, Any]:
+        """Train and write the model, its tokenizer and its chat template into `out`; return facts.
+
+        Keep checkpoints in `stage.scratch`: an interrupted attempt at the same stage left its own there;
+        continue from the newest intact one, with the same order of data. Write `training/metrics.jsonl`,
+        one line a logged step (step, loss, lr, grad_norm, tokens) and one an evaluation (step,
+        heldout_domain, heldout_general; nats per token), no times. When `stage.stop_requested()`, save and
+        raise Interrupted.
+        Raises StageError before the step that a non-finite loss would spoil.
+        """
+
+
+@dataclass(frozen=True)
+class WeightedCheckpoint:
+    """A parent of a merge with its share; shares of all parents sum to 1."""
+
+    checkpoint: Checkpoint
+    weight: float
+
+
+class Merger(Component):
+    """A merge method: whole checkpoints in, a checkpoint out.
+
+    A method that takes the general knob `merge.weight` or `merge.density` has a field of that name in
+    its Config; anything else a recipe sets under `merge.options.NAME`.
+    """
+
+    uses_ancestor: ClassVar[bool] = False
+
+    @abstractmethod
+    def merge(
+        self, ancestor: Checkpoint, models: Sequence[WeightedCheckpoint], out: Path, stage: Stage
+    ) -> dict[str, Any]:
+        """Write the merged weights and config into `out`; return facts.
+
+        ancestor: the pre-trained model the others descend from.  models: (instruct, cpt) in this order.
+        The engine adds tokenizer, chat template and generation config of the instruct model afterwards
+        and refuses non-finite weights.
+        """
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """What to evaluate a model on.
+
+    task: its name in scores.  side: of the ledger.  benchmark: what to run, None for an evaluator that
+    scores the corpus.  corpus: the clean corpus of that side, whose `report` split may be scored, for
+    evaluators with `reads_corpus`.  limit: at most so many items (None: all).  batch_tokens: tokens of
+    one batch.
+    """
+
+    task: str
+    side: Side
+    benchmark: Benchmark | None
+    corpus: Corpus | None
+    limit: int | None
+    batch_tokens: int
+
+
+class Evaluator(Component):
+    """Turns a model and a task into scores with samples."""
+
+    reads_corpus: ClassVar[bool] = False
+    """Whether it scores the held-out documents of a corpus instead of a benchmark."""
+
+    @abstractmethod
+    def evaluate(self, model: Checkpoint, request: EvalRequest, out: Path, stage: Stage) -> list[ScoreRow]:
+        """Score one model on one task: return the rows and write `samples.parquet` into `out`.
+
+        samples.parquet: metric, item, cluster (strings), value, weight (float64), see `Scorecard`. Items
+        and their order are the same for every model.
+        """
+
+
+@dataclass(frozen=True)
+class DomainPack:
+    """A domain: `adapt run --domain NAME` runs `recipes/starter.yaml`.
+
+    recipes: folder of packaged recipes (NAME.yaml).  `defaults.yaml` there, when present, is the layer
+    between the core's defaults and every recipe that says `domain: NAME`.
+    """
+
+    name: str
+    title: str
+    recipes: Path
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A task by name. `path`: folder that holds `NAME.yaml` (lm-eval's format) and its data.
+
+    Paths in the YAML's `dataset_kwargs.data_files` are relative to the YAML.  evaluator: the component
+    that runs it.  version: raised when items or scoring change.
+    """
+
+    name: str
+    title: str
+    path: Path
+    evaluator: str = "lm_eval"
+    version: str = "1"

@@ -1,0 +1,34 @@
+"""The model under evaluation, loaded once for all tasks that score it in a row."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from domadapt.artifacts import Checkpoint
+from domadapt.errors import DataError
+
+
+def loaded(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """(model, tokenizer) of a checkpoint: fp32 on a CPU, bf16 on a GPU. Only the last one is kept."""
+    return _load(checkpoint.path.resolve())
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    gpu = torch.cuda.is_available()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if gpu else torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: no causal language model with a tokenizer that transformers can load ({error})") from error
+    return model.to("cuda" if gpu else "cpu").eval(), tokenizer
+
+
+def context_length(model: Any, most: int) -> int:
+    """Tokens of one forward pass: what the model's positions allow, at most `most`."""
+    return min(int(getattr(model.config, "max_position_embeddings", most) or most), most)

@@ -1,0 +1,77 @@
+"""The core as a plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from domadapt import hookimpl
+from domadapt.artifacts import Artifact
+from domadapt.builtin.cleaning.duplicates import ExactDuplicates, MinHashDuplicates
+from domadapt.builtin.cleaning.text import MinLength, Normalize
+from domadapt.builtin.corpora.files import FilesSource
+from domadapt.builtin.corpora.general import GeneralSample
+from domadapt.builtin.evaluating.lm_eval_tasks import LmEval
+from domadapt.builtin.evaluating.perplexity import Perplexity
+from domadapt.builtin.merging.mergekit_methods import MERGERS
+from domadapt.builtin.mixing.replay import ReplayMixer
+from domadapt.builtin.models.resolve import resolve_model
+from domadapt.builtin.training.torch_loop import TorchBackend
+from domadapt.components import Benchmark, Cleaner, Evaluator, Merger, Mixer, Source, Stage, TrainingBackend
+
+TASKS = Path(__file__).parent / "evaluating" / "tasks"
+
+
+@hookimpl
+def adapt_register_sources() -> Iterable[type[Source]]:
+    """Local files, and the general sample text."""
+    return (FilesSource, GeneralSample)
+
+
+@hookimpl
+def adapt_register_cleaners() -> Iterable[type[Cleaner]]:
+    """Normalisation, length, duplicates."""
+    return (Normalize, MinLength, ExactDuplicates, MinHashDuplicates)
+
+
+@hookimpl
+def adapt_register_mixers() -> Iterable[type[Mixer]]:
+    """Replay."""
+    return (ReplayMixer,)
+
+
+@hookimpl
+def adapt_register_backends() -> Iterable[type[TrainingBackend]]:
+    """Torch in this process."""
+    return (TorchBackend,)
+
+
+@hookimpl
+def adapt_register_mergers() -> Iterable[type[Merger]]:
+    """mergekit's methods."""
+    return MERGERS
+
+
+@hookimpl
+def adapt_register_evaluators() -> Iterable[type[Evaluator]]:
+    """Bits per byte and lm-eval."""
+    return (Perplexity, LmEval)
+
+
+@hookimpl
+def adapt_register_benchmarks() -> Iterable[Benchmark]:
+    """Following simple instructions in the chat format."""
+    return (Benchmark("instruct_format", "Simple instructions answered exactly, in the chat format", TASKS),)
+
+
+@hookimpl
+def adapt_resolve_model(ref: str, cache: Path) -> Path | None:
+    """builtin:NAME, local folders, the Hugging Face hub."""
+    return resolve_model(ref, cache)
+
+
+@hookimpl(trylast=True)
+def adapt_run_stage(stage: Stage, inputs: Mapping[str, Artifact], out: Path) -> bool:
+    """Let the stage's component do the work."""
+    stage.facts.update(stage.work(stage, inputs, out))
+    return True

@@ -1,0 +1,145 @@
+"""What a person sees while a run works: bars on a terminal, plain lines in a log. All of it on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from domadapt.cli.frame import plain
+
+PLAIN_SECONDS = 15.0
+
+
+class Display(Protocol):
+    """Receives what the engine observes."""
+
+    def __call__(self, stage: str, kind: str, data: Mapping[str, Any]) -> None:
+        """One event of one stage."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def open_display() -> Display:
+    """A display that suits where stderr goes."""
+    return _Bars() if sys.stderr.isatty() else _Lines()
+
+
+class _Lines:
+    """One line when a stage starts and ends, and one every 15 seconds in between."""
+
+    def __init__(self) -> None:
+        self._shown = 0.0
+        self._started = 0.0
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def __call__(self, stage: str, kind: str, data: Mapping[str, Any]) -> None:
+        if kind == "progress":
+            if time.monotonic() - self._shown >= PLAIN_SECONDS:
+                self._shown = time.monotonic()
+                self._print(stage, f"{progress_text(data)}{_rest(data, self._shown - self._started)}")
+        elif kind == "start":
+            self._shown = self._started = time.monotonic()
+            self._print(stage, f"{data['action']}: {data['reason']}")
+        elif line := event_text(kind, data):
+            self._print(stage, line)
+
+    def _print(self, stage: str, text: str) -> None:
+        print(f"{stage:<32} {plain(text)}", file=sys.stderr, flush=True)
+
+
+class _Bars:
+    """A line for each finished stage and a live bar with rate and time left for the one at work."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._progress = Progress(
+            TextColumn("{task.fields[stage]:<32}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, stage: str, kind: str, data: Mapping[str, Any]) -> None:
+        if kind == "start":
+            self._drop()
+            self._task = self._progress.add_task("", total=None, stage=stage, text=plain(data["reason"]))
+        elif kind == "progress" and self._task is not None:
+            self._progress.update(
+                self._task, total=data["total"], completed=data["done"], text=plain(progress_text(data))
+            )
+        elif line := event_text(kind, data):
+            if kind == "done":
+                self._drop()
+            self._console.print(f"{stage:<32} {plain(line)}")
+
+    def _drop(self) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+
+
+def progress_text(data: Mapping[str, Any]) -> str:
+    """How far a stage is: "120/300 steps, loss 2.31"."""
+    shown = {k: v for k, v in data.items() if k not in ("done", "total", "unit")}
+    extra = "".join(f", {k} {_number(v)}" for k, v in shown.items())
+    return f"{_number(data['done'])}/{_number(data['total'])} {data['unit']}{extra}"
+
+
+def event_text(kind: str, data: Mapping[str, Any]) -> str:
+    """The line an event deserves, "" for those that only the log keeps."""
+    if kind == "reused":
+        return f"reused: {data['reason']}"
+    if kind == "done":
+        return f"done in {data['seconds']:.1f} s{_summary(data['facts'])}"
+    if kind == "warning":
+        return f"warning: {data['message']}"
+    if kind == "resumed":
+        return f"continues at step {data['step']} of {data['num_steps']}"
+    return ""
+
+
+def _summary(facts: Mapping[str, Any]) -> str:
+    """What a finished stage made, from its facts."""
+    if "funnel" in facts:
+        documents, num_in = facts["documents"], facts["funnel"][0]["in"]
+        held = documents["selection"] + documents["report"]
+        return f": {num_in} documents in, {sum(documents.values())} kept, {held} of them held out"
+    if "windows" in facts:
+        return f": {_number(facts['tokens'])} tokens in windows of {facts['seq_len']}"
+    if "steps" in facts:
+        return f": {facts['steps']} steps, {_number(facts['tokens'])} tokens, {_number(facts.get('parameters', 0))} parameters"
+    return ""
+
+
+def _rest(data: Mapping[str, Any], seconds: float) -> str:
+    done, total = data["done"], data["total"]
+    if not done or done >= total or seconds < 1:
+        return ""
+    return f", about {seconds / done * (total - done):.0f} s left"
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,163 @@
+"""`adapt run`: do what is missing, print the result."""
+
+from __future__ import annotations
+
+import os
+import signal
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from domadapt.cli.preparing import Prepared, prepare, recipe_options
+from domadapt.errors import CTRL_C, Interrupted, UsageError
+
+
+ENGINES_QUIET = {
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "true",
+}
+"""Environment of the engines unless the user set it otherwise: our own progress is the only one shown."""
+
+
+class StopFlag:
+    """Set by the first SIGTERM or Ctrl-C; the second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch the signals while the run works."""
+        caught = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        before = {number: signal.signal(number, self._catch) for number in caught}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _catch(self, number: int, frame: types.FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+@click.command()
+@recipe_options
+@click.option("--from", "first", metavar="STAGE", help="Make this stage and all that follow from it anew.")
+@click.option("--fresh", is_flag=True, help="Make every stage anew.")
+@click.option("--dry-run", is_flag=True, help="Show the plan, run nothing (= adapt plan).")
+def command(
+    recipe: Path | None,
+    domain: str | None,
+    merge: tuple[str, ...],
+    overrides: tuple[str, ...],
+    name: str | None,
+    first: str | None,
+    fresh: bool,
+    dry_run: bool,
+) -> int | None:
+    """Run a recipe: corpora, tokens, continual pre-training, merges, evaluations, report.
+
+    The same command again continues where it stopped and makes nothing twice. RECIPE is a file or the name
+    of a packaged recipe.
+
+    `adapt run --domain sec`
+    `adapt run my.yaml --set train.lr=1e-4 --merge ties --merge slerp`
+    """
+    prepared = prepare(recipe, domain, merge, overrides, name)
+    again = stages_again(prepared, first, fresh)
+    if dry_run:
+        from domadapt.cli.plan import print_plan
+
+        print_plan(prepared, again)
+        return None
+    return execute(prepared, again)
+
+
+def stages_again(prepared: Prepared, first: str | None, fresh: bool) -> list[str]:
+    """Names of the stages to make anew. Raises UsageError for a stage the run does not have."""
+    nodes = prepared.run.graph.nodes
+    if fresh:
+        return list(nodes)
+    if first is None:
+        return []
+    chosen = {n for n in nodes if n == first or n.split(".")[0] == first}
+    if not chosen:
+        raise UsageError(f"--from {first}: this run has no such stage; it has {', '.join(nodes)}")
+    for name, node in nodes.items():
+        if chosen & set(node.inputs.values()):
+            chosen.add(name)
+    return [n for n in nodes if n in chosen]
+
+
+def execute(prepared: Prepared, again: list[str]) -> int | None:
+    """Run, publish what a person opens, print the table."""
+    import json
+
+    from domadapt.cli.display import open_display
+    from domadapt.cli.frame import console, say
+    from domadapt.pipeline.store import run_lock
+    from domadapt.recipe.lock import lock_text
+    from domadapt.report.terminal import print_report
+
+    for variable, value in ENGINES_QUIET.items():
+        os.environ.setdefault(variable, value)
+    run, stop = prepared.run, StopFlag()
+    with run_lock(run.folder):
+        _write(run.folder / "recipe.yaml", prepared.resolved.loaded.text)
+        _write(run.folder / "recipe.lock.yaml", lock_text(prepared.resolved, lock_facts(prepared)))
+        try:
+            with open_display() as display, stop.listening():
+                paths = run.execute(display, again=again, stop_requested=stop)
+        except Interrupted:
+            if stop.signal == signal.SIGINT:
+                say(f"run {prepared.name}: stopped; run the same command to continue")
+                return CTRL_C
+            raise
+        for file in ("report.json", "report.html"):
+            _copy(paths["report"] / file, run.folder / file)
+    print_report(json.loads((run.folder / "report.json").read_bytes()), console())
+    console().print(f"\nreport  {run.folder / 'report.html'}", soft_wrap=True)
+    return None
+
+
+def lock_facts(prepared: Prepared) -> dict[str, Any]:
+    """What the names in the recipe stood for: versions and digests, for the lock file."""
+    from importlib.metadata import version
+
+    from domadapt.pipeline.reporting import provider_versions
+
+    engines = ("torch", "transformers", "tokenizers", "mergekit", "lm_eval", "megatron-core", "pyarrow", "rensa")
+    models: Mapping[str, Any] = prepared.run.graph.models
+    return {
+        "components": provider_versions(prepared.resolved),
+        "packages": {name: version(name) for name in ("domadapt", *engines)},
+        "models": {name.removeprefix("model."): f"sha256:{model.digest}" for name, model in models.items()},
+        "stages": dict(prepared.run.graph.keys),
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    from domadapt.pipeline.store import write_file
+
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_file(path, text.encode())
+
+
+def _copy(source: Path, target: Path) -> None:
+    from domadapt.pipeline.store import write_file
+
+    if not target.exists() or target.stat().st_size != source.stat().st_size or target.read_bytes() != source.read_bytes():
+        write_file(target, source.read_bytes())
+
+

@@ -1,0 +1,285 @@
+"""The stage graph of a recipe: which stages there are, what decides each result, and what each needs.
+
+Building it is quick: keys follow from the recipe, the components and the inputs' fingerprints, without
+importing an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from domadapt.artifacts import Artifact, Checkpoint, Corpus, Role, Scorecard, TokenStore
+from domadapt.components import Benchmark, Component, Side, Source, Stage
+from domadapt.errors import MissingError, RecipeError
+from domadapt.pipeline import work
+from domadapt.pipeline.fingerprints import cache_folder, digest_files
+from domadapt.pipeline.keys import component_identity, effective_options, key_of
+from domadapt.recipe.check import Choice, ResolvedRecipe
+from domadapt.recipe.schema import Recipe
+from domadapt_registry import Registry
+
+Work = Callable[[Stage, Mapping[str, Any], Path], dict[str, Any]]
+
+STAGE_VERSIONS = {"corpus": 1, "tokens": 1, "train": 1, "merge": 1, "eval": 1, "report": 1}
+"""Raised when the core's part of a stage's work gives another result for the same input."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage. inputs: role -> name of another node or of a model given from outside.
+
+    by: who does the work, with versions.  options: everything else that decides the result.
+    """
+
+    name: str
+    kind: str
+    by: Sequence[str]
+    options: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    handle: Callable[[Path], Artifact]
+    work: Work
+    components: Sequence[Component] = ()
+
+
+@dataclass
+class Graph:
+    """All stages of a run in an order in which each follows its inputs, and the models given from outside."""
+
+    recipe: Recipe
+    nodes: dict[str, Node] = field(default_factory=dict)
+    models: dict[str, Checkpoint] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: dict[str, Side] = field(default_factory=dict)
+
+    def add(self, node: Node) -> None:
+        """Add a stage whose inputs are there already, and compute its key."""
+        inputs = {role: self.keys.get(name) or self.models[name].digest for role, name in node.inputs.items()}
+        stage = f"{node.kind}:{STAGE_VERSIONS[node.kind]}"
+        parts = {"stage": stage, "by": list(node.by), "options": dict(node.options), "inputs": inputs}
+        self.nodes[node.name], self.parts[node.name], self.keys[node.name] = node, parts, key_of(parts)
+
+    def labels(self) -> list[str]:
+        """Labels of all models that are scored: base, instruct, cpt, merges."""
+        return [n.removeprefix("model.") for n in self.models if n != "model.cpt"] + ["cpt", *self.merges()]
+
+    def merges(self) -> list[str]:
+        """Labels of the merges."""
+        return [n.removeprefix("merge.") for n in self.nodes if n.startswith("merge.")]
+
+    def source_of(self, label: str) -> str:
+        """Name of the node or given model behind a label."""
+        if label == "cpt":
+            return "train" if "train" in self.nodes else "model.cpt"
+        return f"model.{label}" if f"model.{label}" in self.models else f"merge.{label}"
+
+
+def build_graph(resolved: ResolvedRecipe, registry: Registry) -> Graph:
+    """The graph of a checked recipe. Raises MissingError when a model or a source is not there."""
+    graph = Graph(resolved.recipe)
+    _add_models(graph, registry)
+    _add_corpora(graph, resolved)
+    if "model.cpt" not in graph.models:
+        _add_training(graph, resolved)
+    _add_merges(graph, resolved)
+    _add_evaluations(graph, resolved)
+    return graph
+
+
+def _add_models(graph: Graph, registry: Registry) -> None:
+    recipe = graph.recipe
+    given: list[tuple[Role, str | None, str | None]] = [
+        ("base", recipe.model.base, recipe.model.revision),
+        ("instruct", recipe.model.instruct, recipe.model.instruct_revision),
+        ("cpt", recipe.train.checkpoint, None),
+    ]
+    for role, ref, revision in given:
+        if ref is None:
+            continue
+        full = f"{ref}@{revision}" if revision else ref
+        folder = registry.hook.adapt_resolve_model(ref=full, cache=cache_folder())
+        if folder is None:
+            raise RecipeError(
+                f"model {ref!r}: neither builtin:NAME, nor a folder (./DIR), nor a hub id (org/name), "
+                "and no plugin knows it"
+            )
+        graph.models[f"model.{role}"] = Checkpoint(folder, role=role, digest=digest_files([folder]))
+
+
+def _identity(choice: Choice) -> str:
+    provider = choice.provider
+    return component_identity(choice.cls, provider.distribution, provider.editable)
+
+
+def _options(choice: Choice) -> dict[str, Any]:
+    return effective_options(choice.config)
+
+
+def _add_corpora(graph: Graph, resolved: ResolvedRecipe) -> None:
+    recipe = graph.recipe.corpus
+    for side, choices in resolved.sources.items():
+        if not choices:
+            continue
+        sources = [cast(Source, c.cls(c.config)) for c in choices]
+        takes = list(resolved.takes[side])
+        options = {
+            "sources": [
+                {"options": _content_options(c), "content": s.fingerprint(), "take": t}
+                for c, s, t in zip(choices, sources, takes, strict=True)
+            ],
+            "clean": [_options(c) for c in resolved.cleaners],
+            "holdout": recipe.holdout,
+            "holdout_documents": recipe.holdout_documents,
+            "seed": graph.recipe.seed,
+        }
+        graph.add(
+            Node(
+                f"corpus.{side}",
+                "corpus",
+                [_identity(c) for c in [*choices, *resolved.cleaners]],
+                options,
+                {},
+                Corpus,
+                work.corpus(choices, takes, resolved.cleaners, recipe),
+                sources,
+            )
+        )
+
+
+def _content_options(choice: Choice) -> dict[str, Any]:
+    """A source's options without the paths of its files: its fingerprint stands for what lies there."""
+    return {name: value for name, value in _options(choice).items() if name != "path"}
+
+
+def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
+    recipe = graph.recipe
+    samples_per_step, num_samples = training_size(recipe)
+    corpora = {f"corpus.{side}": f"corpus.{side}" for side in resolved.sources if f"corpus.{side}" in graph.nodes}
+    options = {
+        "mix": recipe.mix.model_dump(mode="json", exclude={"tokens", "options"}),
+        "mixer": _options(resolved.mixer),
+        "num_samples": num_samples,
+        "samples_per_step": samples_per_step if num_samples is None else None,
+        "seed": recipe.seed,
+    }
+    graph.add(
+        Node(
+            "tokens",
+            "tokens",
+            [_identity(resolved.mixer)],
+            options,
+            {**corpora, "tokenizer": "model.base"},
+            TokenStore,
+            work.tokens(resolved.mixer, recipe.mix, num_samples, samples_per_step),
+        )
+    )
+    backend = resolved.backend
+    graph.add(
+        Node(
+            "train",
+            "train",
+            [_identity(backend)],
+            {
+                "settings": recipe.train.model_dump(mode="json", exclude={"steps", "checkpoint", "options", "checkpoint_every"}),
+                "backend": _options(backend),
+                "seed": recipe.seed,
+            },
+            {"start": f"model.{recipe.model.start}", "tokens": "tokens"},
+            lambda path: Checkpoint(path, role="cpt"),
+            work.training(backend, recipe.train, samples_per_step),
+            [backend.cls(backend.config)],
+        )
+    )
+
+
+def training_size(recipe: Recipe) -> tuple[int, int | None]:
+    """(windows of an optimizer step, windows in total or None for one pass over the domain)."""
+    per_step = recipe.train.batch_tokens // recipe.mix.seq_len
+    if not per_step:
+        raise RecipeError(
+            f"train.batch_tokens={recipe.train.batch_tokens} is less than one window of "
+            f"mix.seq_len={recipe.mix.seq_len} tokens"
+        )
+    if recipe.train.steps is not None:
+        return per_step, recipe.train.steps * per_step
+    if recipe.mix.tokens is not None:
+        steps = recipe.mix.tokens // (per_step * recipe.mix.seq_len)
+        if not steps:
+            raise RecipeError(f"mix.tokens={recipe.mix.tokens} is less than one step of {per_step * recipe.mix.seq_len} tokens")
+        return per_step, steps * per_step
+    return per_step, None
+
+
+def _add_merges(graph: Graph, resolved: ResolvedRecipe) -> None:
+    general = "model.instruct" if "model.instruct" in graph.models else "model.base"
+    for label, choice in resolved.mergers.items():
+        graph.add(
+            Node(
+                f"merge.{label}",
+                "merge",
+                [_identity(choice)],
+                {"options": _options(choice), "weight": graph.recipe.merge.weight, "seed": graph.recipe.seed},
+                {"ancestor": "model.base", "instruct": general, "cpt": graph.source_of("cpt")},
+                lambda path: Checkpoint(path, role="merged"),
+                work.merging(choice, graph.recipe.merge.weight),
+                [choice.cls(choice.config)],
+            )
+        )
+
+
+@dataclass(frozen=True)
+class _Task:
+    name: str
+    side: Side
+    evaluator: Choice
+    benchmark: Benchmark | None
+
+
+def _tasks(graph: Graph, resolved: ResolvedRecipe) -> Iterator[_Task]:
+    for side in resolved.sources:
+        if graph.recipe.eval.perplexity and f"corpus.{side}" in graph.nodes:
+            yield _Task(f"bits_per_byte.{side}", side, resolved.evaluators["perplexity"], None)
+    for side, benchmarks in resolved.benchmarks.items():
+        for benchmark in benchmarks:
+            yield _Task(benchmark.name, side, resolved.evaluators[benchmark.evaluator], benchmark)
+
+
+def _add_evaluations(graph: Graph, resolved: ResolvedRecipe) -> None:
+    recipe = graph.recipe.eval
+    tasks = list(_tasks(graph, resolved))
+    graph.tasks = {task.name: task.side for task in tasks}
+    for label in graph.labels():
+        for task in tasks:
+            inputs = {"model": graph.source_of(label)}
+            options: dict[str, Any] = {
+                "options": _options(task.evaluator),
+                "task": task.name,
+                "side": task.side,
+                "limit": recipe.limit,
+                "batch_tokens": recipe.batch_tokens,
+            }
+            if task.benchmark is None:
+                inputs["corpus"] = f"corpus.{task.side}"
+            else:
+                options["benchmark"] = {"version": task.benchmark.version, "content": digest_files([task.benchmark.path])}
+            graph.add(
+                Node(
+                    f"eval.{label}.{task.name}",
+                    "eval",
+                    [_identity(task.evaluator)],
+                    options,
+                    inputs,
+                    Scorecard,
+                    work.evaluation(task.evaluator, task.name, task.side, task.benchmark, recipe),
+                )
+            )
+
+
+def check_requirements(graph: Graph) -> None:
+    """Raises MissingError with everything that components miss on this machine."""
+    missing = [f"{node.name}: {what}" for node in graph.nodes.values() for c in node.components for what in c.requirements()]
+    if missing:
+        raise MissingError("\n".join(missing))

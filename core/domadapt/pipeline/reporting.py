@@ -1,0 +1,79 @@
+"""The report stage: gather the artifacts of a run and hand them to `domadapt.report`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from domadapt.artifacts import Artifact, Checkpoint, Report, Scorecard, TokenStore
+from domadapt.components import Stage
+from domadapt.pipeline.graph import Graph, Node
+from domadapt.recipe.check import ResolvedRecipe
+from domadapt.recipe.lock import describe_origins
+from domadapt.report.results import ModelResult, RunResults
+
+
+def add_report(graph: Graph, resolved: ResolvedRecipe, name: str) -> None:
+    """Add the stage that reads all others. It is made anew whenever any of them, or the recipe, changes."""
+    values = describe_origins(resolved)
+    providers = provider_versions(resolved)
+    inputs = {node: node for node in graph.nodes} | {model: model for model in graph.models}
+    options = {
+        "name": name,
+        "values": [[path, str(value), origin] for path, value, origin in values],
+        "providers": providers,
+    }
+
+    def run(stage: Stage, artifacts: Mapping[str, Artifact], out: Path) -> dict[str, Any]:
+        from domadapt.report.build import report_data, write_report
+
+        results = RunResults(
+            name=name,
+            domain=resolved.recipe.domain,
+            models=[_model(graph, label, artifacts) for label in graph.labels()],
+            tasks=graph.tasks,
+            corpora={side: artifacts[f"corpus.{side}"] for side in resolved.sources if f"corpus.{side}" in artifacts},  # type: ignore[misc]
+            tokens=_tokens(artifacts),
+            recipe={path: value for path, value, _ in values},
+            origins={path: origin for path, _, origin in values},
+            providers=providers,
+            run_facts=stage.facts["run_facts"],
+        )
+        write_report(report_data(results), out)
+        return {}
+
+    graph.add(Node("report", "report", [], options, inputs, Report, run))
+
+
+def _tokens(artifacts: Mapping[str, Artifact]) -> TokenStore | None:
+    tokens = artifacts.get("tokens")
+    return tokens if isinstance(tokens, TokenStore) else None
+
+
+def _model(graph: Graph, label: str, artifacts: Mapping[str, Artifact]) -> ModelResult:
+    source = graph.source_of(label)
+    checkpoint = artifacts[source]
+    assert isinstance(checkpoint, Checkpoint)
+    scorecards: dict[str, Scorecard] = {}
+    for task in graph.tasks:
+        card = artifacts[f"eval.{label}.{task}"]
+        assert isinstance(card, Scorecard)
+        scorecards[task] = card
+    facts = {} if source in graph.models else dict(checkpoint.facts)
+    return ModelResult(label, checkpoint.role, checkpoint, facts, scorecards)
+
+
+def provider_versions(resolved: ResolvedRecipe) -> dict[str, str]:
+    """Who brought each component of the run: "kind name" -> "distribution version"."""
+    choices = [
+        *(c for side in resolved.sources.values() for c in side),
+        *resolved.cleaners,
+        resolved.mixer,
+        resolved.backend,
+        *resolved.mergers.values(),
+        *resolved.evaluators.values(),
+    ]
+    return {f"{c.kind} {c.name}": f"{c.provider.distribution} {c.provider.version}" for c in choices}
+
+

@@ -1,8 +1,7 @@
 """Find the plugins that are installed, without importing any of them.
 
-Reading the entry points of all distributions is what an `adapt` command's start costs: about 20 ms
-with 150 distributions, because only the file names and `entry_points.txt` are read. Metadata is parsed
-for distributions with plugins alone.
+Reading the entry points of all distributions costs 4 to 7 ms with 124 distributions (file names and
+`entry_points.txt` are read, nothing else). Metadata is parsed for distributions with plugins alone.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Every metric is a ratio sum(value) / sum(weight), so one bootstrap serves accuracy and bits per byte. Models are
 compared on the same resampled items: that is two to four times sharper than comparing their separate intervals.
 Standard errors are closed formulas, intervals are percentiles of 10 000 resamples of clusters (documents,
-passages); 200 documents cost 0.05 s for all models of a run together, 10 000 items 1.5 s.
+passages); 200 documents cost 0.04 s for all models of a run together, 10 000 items 1.5 s.
 Sources: Miller 2024, arXiv 2411.00640 (clusters, pairing); Hesterberg 2015, arXiv 1411.5279 (expanded percentiles).
 """
 
@@ -264,7 +264,11 @@ def mcnemar(gained: int, lost: int) -> float:
     gained: items only the new model has right.  lost: items only the old one has right.
     """
     discordant = gained + lost
-    below = sum(math.comb(discordant, k) for k in range(min(gained, lost) + 1))
+    below = ways = 1
+    for k in range(1, min(gained, lost) + 1):
+        # exact integers: C(n, k) from C(n, k - 1); floats underflow from about 1000 items on
+        ways = ways * (discordant - k + 1) // k
+        below += ways
     return min(1.0, 2 * below / (1 << discordant))
 
 

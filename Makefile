@@ -1,0 +1,26 @@
+# The same words everywhere. PYTHON: the interpreter of the environment to work in.
+PYTHON ?= python
+
+install:
+	$(PYTHON) -m pip install -c constraints.txt torch==2.13.0
+	$(PYTHON) -m pip install -r requirements-dev.txt
+
+check:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m importlinter.cli lint-imports
+
+test:
+	$(PYTHON) -m pytest -m "not slow and not gpu"
+
+test-all:
+	$(PYTHON) -m pytest -m "not gpu"
+
+bench:
+	$(PYTHON) bench/pipeline.py
+
+docs:
+	$(PYTHON) -m pytest tests/contract -k "docs or readme or hook"
+
+.PHONY: install check test test-all bench docs

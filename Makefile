@@ -9,7 +9,7 @@ check:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m importlinter.cli lint-imports
+	$(dir $(PYTHON))lint-imports
 
 test:
 	$(PYTHON) -m pytest -m "not slow and not gpu"

@@ -115,7 +115,9 @@ class TokenStore(Artifact):
         file = self.path / split / f"{part}.bin"
         expected = self.facts["windows"][split][part] * self.facts["seq_len"] * dtype.itemsize
         if file.stat().st_size != expected:
-            raise DataError(f"{file}: {expected} bytes expected, {file.stat().st_size} found; delete the artifact and run again")
+            raise DataError(
+                f"{file}: {expected} bytes expected, {file.stat().st_size} found; delete the artifact and run again"
+            )
         if not expected:
             return np.empty((0, self.facts["seq_len"]), dtype)
         return np.memmap(file, dtype=dtype, mode="r").reshape(-1, self.facts["seq_len"])

@@ -41,7 +41,8 @@ class Options(BaseModel):
     does not count in the key of the stage.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # defer_build: `adapt plugins` imports every Config and validates with none of them
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True)
 
 
 NO_EFFECT: dict[str, Any] = {"x-adapt-no-effect": True}

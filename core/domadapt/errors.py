@@ -58,7 +58,7 @@ class MissingError(AdaptError):
     exit_code = MISSING
 
 
-class Interrupted(AdaptError):
+class Interrupted(AdaptError):  # noqa: N818 - not a fault
     """The run was asked to stop and saved its work: the same command continues it."""
 
     exit_code = INTERRUPTED

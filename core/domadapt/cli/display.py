@@ -130,7 +130,8 @@ def _summary(facts: Mapping[str, Any]) -> str:
     if "windows" in facts:
         return f": {_number(facts['tokens'])} tokens in windows of {facts['seq_len']}"
     if "steps" in facts:
-        return f": {facts['steps']} steps, {_number(facts['tokens'])} tokens, {_number(facts.get('parameters', 0))} parameters"
+        parameters = _number(facts.get("parameters", 0))
+        return f": {facts['steps']} steps, {_number(facts['tokens'])} tokens, {parameters} parameters"
     return ""
 
 

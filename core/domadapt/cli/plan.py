@@ -46,7 +46,9 @@ def print_plan(prepared: Prepared, again: Sequence[str], *, as_json: bool = Fals
         return
     from rich.table import Table
 
-    stages = Table("stage", "action", "why", title=f"run {prepared.name}", title_justify="left", box=None, pad_edge=False)
+    stages = Table(
+        "stage", "action", "why", title=f"run {prepared.name}", title_justify="left", box=None, pad_edge=False
+    )
     for p in planned:
         stages.add_row(p.node.name, p.action, plain(p.reason))
     settings = Table("key", "value", "origin", title="values", title_justify="left", box=None, pad_edge=False)

@@ -27,8 +27,22 @@ def recipe_options(command: F) -> F:
     decorators = [
         click.argument("recipe", required=False, type=click.Path(path_type=Path)),
         click.option("--domain", "-d", metavar="DOMAIN", help="Domain pack; alone it runs the pack's starter recipe."),
-        click.option("--merge", "-m", "merge", multiple=True, metavar="METHOD", help="Merge method instead of the recipe's; again to compare several."),
-        click.option("--set", "-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value of the recipe, e.g. train.lr=1e-4."),
+        click.option(
+            "--merge",
+            "-m",
+            "merge",
+            multiple=True,
+            metavar="METHOD",
+            help="Merge method instead of the recipe's; again to compare several.",
+        ),
+        click.option(
+            "--set",
+            "-s",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Change one value of the recipe, e.g. train.lr=1e-4.",
+        ),
         click.option("--name", "-n", metavar="NAME", help="Name of the run: its folder under runs/."),
     ]
     for decorator in reversed(decorators):

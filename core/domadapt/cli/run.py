@@ -15,7 +15,6 @@ import rich_click as click
 from domadapt.cli.preparing import Prepared, prepare, recipe_options
 from domadapt.errors import CTRL_C, Interrupted, UsageError
 
-
 ENGINES_QUIET = {
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -157,7 +156,9 @@ def _write(path: Path, text: str) -> None:
 def _copy(source: Path, target: Path) -> None:
     from domadapt.pipeline.store import write_file
 
-    if not target.exists() or target.stat().st_size != source.stat().st_size or target.read_bytes() != source.read_bytes():
+    if (
+        not target.exists()
+        or target.stat().st_size != source.stat().st_size
+        or target.read_bytes() != source.read_bytes()
+    ):
         write_file(target, source.read_bytes())
-
-

@@ -55,7 +55,11 @@ def run_status(folder: Path) -> dict[str, Any]:
     current = last.get("stage") if last.get("kind") not in (None, "done") else None
     return {
         "run": folder.name,
-        "state": "running" if running else "done" if (folder / "report.json").exists() and current is None else "stopped",
+        "state": "running"
+        if running
+        else "done"
+        if (folder / "report.json").exists() and current is None
+        else "stopped",
         "done": done,
         "current": current,
         "last_event": last,

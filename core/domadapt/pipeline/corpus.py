@@ -129,7 +129,9 @@ def _read(
         left = take
         for batch in source.read(reject):
             if batch.schema != schema:
-                raise StageError(f"{stage.name}: source {source.name} gave columns {batch.schema.names}, not {schema.names}")
+                raise StageError(
+                    f"{stage.name}: source {source.name} gave columns {batch.schema.names}, not {schema.names}"
+                )
             if left is not None:
                 batch = batch.slice(0, left)
                 left -= batch.num_rows
@@ -196,7 +198,9 @@ def _write_splits(
     import pyarrow.parquet as pq
 
     writers = {split: ShardWriter(out / split, "documents") for split in SPLITS}
-    documents, sizes, surplus = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0), 0
+    documents: dict[str, int] = dict.fromkeys(SPLITS, 0)
+    sizes: dict[str, int] = dict.fromkeys(SPLITS, 0)
+    surplus = 0
     for file in sorted(temporary.glob("*.parquet")):
         for batch in pq.ParquetFile(file).iter_batches():
             of_row = [splits[g] for g in batch["group"].to_pylist()]
@@ -220,5 +224,3 @@ def _write_splits(
 def _reasons(funnel: Sequence[FunnelStep]) -> str:
     dropped: Counter[str] = sum((step.dropped for step in funnel), Counter())
     return ", ".join(f"{reason} {n}" for reason, n in dropped.most_common(5)) or "the sources are empty"
-
-

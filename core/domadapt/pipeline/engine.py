@@ -209,7 +209,9 @@ def _read_state(folder: Path) -> dict[str, Any]:
 def _named(error: OSError, node: Node) -> AdaptError:
     if error.errno in (28, 122):  # ENOSPC, EDQUOT
         free = shutil.disk_usage(error.filename or ".").free if error.filename else 0
-        return MissingError(f"{node.name}: the disk is full ({free / 1e9:.1f} GB free); make room and run the same command again")
+        return MissingError(
+            f"{node.name}: the disk is full ({free / 1e9:.1f} GB free); make room and run the same command again"
+        )
     return StageError(f"{node.name}: {error}")
 
 
@@ -228,5 +230,3 @@ def run_facts(state: Mapping[str, Any]) -> dict[str, Any]:
         "python": platform.python_version(),
         "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
-
-

@@ -78,7 +78,11 @@ def named_files(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
     """
     for path in paths:
         if path.is_dir():
-            files = (f for f in path.rglob("*") if f.is_file() and not any(p.startswith(".") for p in f.relative_to(path).parts))
+            files = (
+                f
+                for f in path.rglob("*")
+                if f.is_file() and not any(p.startswith(".") for p in f.relative_to(path).parts)
+            )
             yield from sorted((file.relative_to(path).as_posix(), file) for file in files)
         elif path.is_file():
             yield path.name, path

@@ -183,7 +183,9 @@ def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
             "train",
             [_identity(backend)],
             {
-                "settings": recipe.train.model_dump(mode="json", exclude={"steps", "checkpoint", "options", "checkpoint_every"}),
+                "settings": recipe.train.model_dump(
+                    mode="json", exclude={"steps", "checkpoint", "options", "checkpoint_every"}
+                ),
                 "backend": _options(backend),
                 "seed": recipe.seed,
             },
@@ -208,7 +210,9 @@ def training_size(recipe: Recipe) -> tuple[int, int | None]:
     if recipe.mix.tokens is not None:
         steps = recipe.mix.tokens // (per_step * recipe.mix.seq_len)
         if not steps:
-            raise RecipeError(f"mix.tokens={recipe.mix.tokens} is less than one step of {per_step * recipe.mix.seq_len} tokens")
+            raise RecipeError(
+                f"mix.tokens={recipe.mix.tokens} is less than one step of {per_step * recipe.mix.seq_len} tokens"
+            )
         return per_step, steps * per_step
     return per_step, None
 
@@ -264,7 +268,10 @@ def _add_evaluations(graph: Graph, resolved: ResolvedRecipe) -> None:
             if task.benchmark is None:
                 inputs["corpus"] = f"corpus.{task.side}"
             else:
-                options["benchmark"] = {"version": task.benchmark.version, "content": digest_files([task.benchmark.path])}
+                options["benchmark"] = {
+                    "version": task.benchmark.version,
+                    "content": digest_files([task.benchmark.path]),
+                }
             graph.add(
                 Node(
                     f"eval.{label}.{task.name}",
@@ -280,6 +287,8 @@ def _add_evaluations(graph: Graph, resolved: ResolvedRecipe) -> None:
 
 def check_requirements(graph: Graph) -> None:
     """Raises MissingError with everything that components miss on this machine."""
-    missing = [f"{node.name}: {what}" for node in graph.nodes.values() for c in node.components for what in c.requirements()]
+    missing = [
+        f"{node.name}: {what}" for node in graph.nodes.values() for c in node.components for what in c.requirements()
+    ]
     if missing:
         raise MissingError("\n".join(missing))

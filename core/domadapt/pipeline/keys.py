@@ -76,5 +76,3 @@ def changed_parts(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = 
         else:
             differences.append(f"{label} changed")
     return differences
-
-

@@ -75,5 +75,3 @@ def provider_versions(resolved: ResolvedRecipe) -> dict[str, str]:
         *resolved.evaluators.values(),
     ]
     return {f"{c.kind} {c.name}": f"{c.provider.distribution} {c.provider.version}" for c in choices}
-
-

@@ -32,7 +32,9 @@ from domadapt.recipe.schema import CorpusRecipe, EvalRecipe, Mix, Train
 Work = Callable[[Stage, Mapping[str, Any], Path], dict[str, Any]]
 
 
-def corpus(sources: Sequence[Choice], takes: Sequence[int | None], cleaners: Sequence[Choice], recipe: CorpusRecipe) -> Work:
+def corpus(
+    sources: Sequence[Choice], takes: Sequence[int | None], cleaners: Sequence[Choice], recipe: CorpusRecipe
+) -> Work:
     """Read, clean and split the documents of one side."""
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
@@ -105,7 +107,9 @@ def merging(method: Choice, weight: float) -> Work:
 def _check_one_vocabulary(stage: Stage, instruct: Checkpoint, cpt: Checkpoint) -> None:
     sizes = {c.role: json.loads((c.path / "config.json").read_bytes()).get("vocab_size") for c in (instruct, cpt)}
     if len(set(sizes.values())) > 1:
-        raise StageError(f"{stage.name}: the parents' vocabularies differ ({sizes}); merge checkpoints of one tokenizer")
+        raise StageError(
+            f"{stage.name}: the parents' vocabularies differ ({sizes}); merge checkpoints of one tokenizer"
+        )
 
 
 def _check_finite(stage: Stage, folder: Path) -> None:
@@ -119,7 +123,9 @@ def _check_finite(stage: Stage, folder: Path) -> None:
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - not a mapping
                 if not bool(torch.isfinite(tensors.get_tensor(name)).all()):
-                    raise StageError(f"{stage.name}: {name} has values that are not finite; check the parents and the weights")
+                    raise StageError(
+                        f"{stage.name}: {name} has values that are not finite; check the parents and the weights"
+                    )
 
 
 def evaluation(evaluator: Choice, task: str, side: Side, benchmark: Benchmark | None, recipe: EvalRecipe) -> Work:

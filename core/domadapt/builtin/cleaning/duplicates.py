@@ -77,9 +77,7 @@ class MinHashDuplicates(Cleaner):
         shingles = [self._shingles(text) for text in batch["text"].to_pylist()]
         keep = []
         for signature in rensa.RMinHash.from_token_sets(shingles, num_perm=hashes, seed=42):
-            near = any(
-                signature.jaccard(self._kept[k]) >= self.config.threshold for k in self._index.query(signature)
-            )
+            near = any(signature.jaccard(self._kept[k]) >= self.config.threshold for k in self._index.query(signature))
             keep.append(not near)
             if not near:
                 self._index.insert(len(self._kept), signature)

@@ -23,7 +23,9 @@ def replace_text(batch: pa.RecordBatch, texts: Sequence[str]) -> pa.RecordBatch:
     """The batch with other texts."""
     import pyarrow as pa
 
-    return batch.set_column(batch.schema.get_field_index("text"), batch.schema.field("text"), pa.array(texts, pa.string()))
+    return batch.set_column(
+        batch.schema.get_field_index("text"), batch.schema.field("text"), pa.array(texts, pa.string())
+    )
 
 
 def keep_rows(batch: pa.RecordBatch, keep: Sequence[bool]) -> pa.RecordBatch:

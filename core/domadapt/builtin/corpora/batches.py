@@ -37,7 +37,11 @@ def record_batches(documents: Iterable[Document], source: str) -> Iterator[pa.Re
         rows.append((document.id, document.text, source, document.license, document.group, meta))
         size += len(document.text)
         if len(rows) == BATCH_DOCUMENTS or size >= BATCH_CHARACTERS:
-            yield pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in zip(*rows, strict=True)], schema=schema)
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(column, pa.string()) for column in zip(*rows, strict=True)], schema=schema
+            )
             rows, size = [], 0
     if rows:
-        yield pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in zip(*rows, strict=True)], schema=schema)
+        yield pa.RecordBatch.from_arrays(
+            [pa.array(column, pa.string()) for column in zip(*rows, strict=True)], schema=schema
+        )

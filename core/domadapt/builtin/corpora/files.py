@@ -10,7 +10,7 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TEXT = (".txt", ".md", ".text")
 LINES = (".jsonl", ".ndjson")
-COMPRESSED = {".gz": gzip.open, ".xz": lzma.open}
+COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 
 
 class FilesOptions(Options):

@@ -35,7 +35,5 @@ class GeneralSample(Source):
         """All documents in the file's order, each pinned to its split."""
         with lzma.open(FILE, "rt", encoding="utf-8") as lines:
             rows = (json.loads(line) for line in lines)
-            documents = (
-                Document(r["id"], r["text"], r["group"], r["license"], {"split": r["split"]}) for r in rows
-            )
+            documents = (Document(r["id"], r["text"], r["group"], r["license"], {"split": r["split"]}) for r in rows)
             yield from record_batches(documents, self.name)

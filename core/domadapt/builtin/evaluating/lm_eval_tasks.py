@@ -91,7 +91,12 @@ def run_task(task: str, folder: Path, model: Checkpoint, request: EvalRequest) -
     lm_eval.evaluator.get_git_commit_hash = lambda: None
     with _quiet():
         result = lm_eval.evaluator.simple_evaluate(
-            model=HFLM(pretrained=network, tokenizer=tokenizer, batch_size=max(1, request.batch_tokens // length), max_length=length),
+            model=HFLM(
+                pretrained=network,
+                tokenizer=tokenizer,
+                batch_size=max(1, request.batch_tokens // length),
+                max_length=length,
+            ),
             tasks=[task],
             task_manager=TaskManager(include_path=str(folder), include_defaults=False),
             limit=request.limit,

@@ -25,7 +25,9 @@ def _load(folder: Path) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if gpu else torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: no causal language model with a tokenizer that transformers can load ({error})") from error
+        raise DataError(
+            f"{folder}: no causal language model with a tokenizer that transformers can load ({error})"
+        ) from error
     return model.to("cuda" if gpu else "cpu").eval(), tokenizer
 
 

@@ -98,7 +98,9 @@ def document_nats(
             stage.progress(done, len(windows), "windows")
     for number, value in enumerate(nats):
         if not math.isfinite(value):
-            raise StageError(f"{stage.name}: document {number} has a likelihood that is not finite; the model is damaged")
+            raise StageError(
+                f"{stage.name}: document {number} has a likelihood that is not finite; the model is damaged"
+            )
     return nats
 
 

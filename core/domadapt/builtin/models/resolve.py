@@ -39,7 +39,9 @@ def _local(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise MissingError(f"model {folder}: no Hugging Face folder (config.json) there")
     if not any(folder.glob("*.safetensors")):
-        raise MissingError(f"model {folder}: no *.safetensors there; convert the weights first (pickle files are not read)")
+        raise MissingError(
+            f"model {folder}: no *.safetensors there; convert the weights first (pickle files are not read)"
+        )
     return folder.resolve()
 
 
@@ -51,7 +53,9 @@ def _hub(name: str, revision: str | None, cache: Path) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(WEIGHTS), cache_dir=cache / "hub"))
     except GatedRepoError as error:
-        raise MissingError(f"model {ref}: access is gated; accept its licence on the model's page and set HF_TOKEN") from error
+        raise MissingError(
+            f"model {ref}: access is gated; accept its licence on the model's page and set HF_TOKEN"
+        ) from error
     except RepositoryNotFoundError as error:
         raise MissingError(f"model {ref}: not on the hub, or private; check the name or set HF_TOKEN") from error
     except LocalEntryNotFoundError as error:

@@ -39,7 +39,7 @@ def build_tokens(
         for split in SPLITS:
             packings[split, side] = _write_part(corpus, split, side, tokenizer, mix, out)
             stage.progress(number * 3 + SPLITS.index(split) + 1, len(corpora) * 3, "parts")
-    available = {side: packings["train", side].num_windows for side in corpora}
+    available: dict[str, int] = {side: packings["train", side].num_windows for side in corpora}
     if not available["domain"]:
         raise DataError(f"tokens: the domain's documents do not fill one window of mix.seq_len={mix.seq_len} tokens")
     if num_samples is None:
@@ -68,9 +68,7 @@ def build_tokens(
     }
 
 
-def _write_part(
-    corpus: Corpus, split: Split, side: Side, tokenizer: DocumentTokenizer, mix: Mix, out: Path
-) -> Packing:
+def _write_part(corpus: Corpus, split: Split, side: Side, tokenizer: DocumentTokenizer, mix: Mix, out: Path) -> Packing:
     from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
 
     folder = out / split
@@ -97,7 +95,7 @@ def _documents(corpus: Corpus, split: Split, tokenizer: DocumentTokenizer) -> It
         yield from tokenizer.documents(batch["text"].to_pylist())
 
 
-def _plan(order: np.ndarray, available: Mapping[Side, int], mix: Mix, seed: int) -> dict[str, Any]:
+def _plan(order: np.ndarray, available: Mapping[str, int], mix: Mix, seed: int) -> dict[str, Any]:
     asked = {"domain": 1 - mix.replay, "general": mix.replay}
     parts = []
     for number, (side, windows) in enumerate(available.items()):
@@ -113,4 +111,10 @@ def _plan(order: np.ndarray, available: Mapping[Side, int], mix: Mix, seed: int)
                 "tokens": used * mix.seq_len,
             }
         )
-    return {"parts": parts, "tokens": len(order) * mix.seq_len, "seq_len": mix.seq_len, "seed": seed, "mixer": mix.mixer}
+    return {
+        "parts": parts,
+        "tokens": len(order) * mix.seq_len,
+        "seq_len": mix.seq_len,
+        "seed": seed,
+        "mixer": mix.mixer,
+    }

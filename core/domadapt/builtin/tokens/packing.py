@@ -41,7 +41,11 @@ def pack(
     documents: token ids of each, begin and end tokens included.  pad_last: whether concat keeps the tokens
     after the last full window by padding them.
     """
-    packer = _concat(documents, seq_len, pad_id, pad_last, packing) if how == "concat" else _best_fit(documents, seq_len, pad_id, packing)
+    packer = (
+        _concat(documents, seq_len, pad_id, pad_last, packing)
+        if how == "concat"
+        else _best_fit(documents, seq_len, pad_id, packing)
+    )
     for window in packer:
         packing.num_windows += 1
         yield window

@@ -26,7 +26,9 @@ class DocumentTokenizer:
         self.eos: int | None = self.tokenizer.eos_token_id
         self.vocab_size = len(self.tokenizer)
         if self.eos is None:
-            raise DataError(f"{checkpoint.path}: the tokenizer has no end-of-text token, so documents could not be told apart")
+            raise DataError(
+                f"{checkpoint.path}: the tokenizer has no end-of-text token, so documents could not be told apart"
+            )
         pad = self.tokenizer.pad_token_id
         self.pad: int = self.eos if pad is None else pad
         self.dtype = np.dtype(np.uint16 if self.vocab_size < 65_500 else np.int32)
@@ -34,13 +36,17 @@ class DocumentTokenizer:
     def digest(self) -> str:
         """A digest of the vocabulary: token strings with their ids. Equal for tokenizers that write the same ids."""
         vocabulary = sorted(self.tokenizer.get_vocab().items(), key=lambda item: (item[1], item[0]))
-        return hashlib.sha256("\0".join(f"{i}\t{t}" for t, i in vocabulary).encode("utf-8", "surrogatepass")).hexdigest()
+        return hashlib.sha256(
+            "\0".join(f"{i}\t{t}" for t, i in vocabulary).encode("utf-8", "surrogatepass")
+        ).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text without begin and end."""
         if not texts:
             return []
-        return self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]  # type: ignore[no-any-return]
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
 
     def documents(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Ids of each text as one document: begin, text, end."""

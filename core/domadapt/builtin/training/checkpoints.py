@@ -77,5 +77,8 @@ def load_newest(
                 state[key] = value if key == "step" else value.to(parameters[name].device)
         return json.loads((path / "state.json").read_bytes())  # type: ignore[no-any-return]
     if found:
-        raise StageError(f"train: none of the {len(found)} checkpoints in {folder} is intact; run again with --from train to start over")
+        raise StageError(
+            f"train: none of the {len(found)} checkpoints in {folder} is intact; "
+            "run again with --from train to start over"
+        )
     return None

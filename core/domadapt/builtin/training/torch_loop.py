@@ -114,7 +114,8 @@ class _Run:
                 self._save()
             if stop:
                 raise Interrupted(
-                    f"train: stopped at step {self.step} of {self.request.num_steps}, saved; run the same command to continue"
+                    f"train: stopped at step {self.step} of {self.request.num_steps}, saved; "
+                    "run the same command to continue"
                 )
 
     def _update(self) -> tuple[float, float, float]:
@@ -141,7 +142,8 @@ class _Run:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise StageError(
                 f"train: loss {loss} and gradient norm {norm} at step {self.step + 1} (samples {first} to "
-                f"{first + len(ids) - 1}); the weights are those of the step before. Lower train.lr, or look at these samples"
+                f"{first + len(ids) - 1}); the weights are those of the step before. "
+                "Lower train.lr, or look at these samples"
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

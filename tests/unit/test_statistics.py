@@ -6,6 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
 from domadapt.report.statistics import (
     JointSamples,
     holm,
@@ -14,9 +18,6 @@ from domadapt.report.statistics import (
     percentile_interval,
     smallest_detectable,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
 
 def flips(items: int, both_right: int, only_new: int, only_old: int) -> JointSamples:
@@ -87,7 +88,9 @@ def test_bits_per_byte_of_the_oracle() -> None:
     assert interval([bits * 0.25, bits * 0.75], [1200, 3000], ["a", "b"]).value == pytest.approx(0.686998, abs=5e-7)
 
 
-@pytest.mark.parametrize(("items", "points"), [(100, 8.9), (200, 6.3), (500, 4.0), (1000, 2.8), (1273, 2.5), (4183, 1.4)])
+@pytest.mark.parametrize(
+    ("items", "points"), [(100, 8.9), (200, 6.3), (500, 4.0), (1000, 2.8), (1273, 2.5), (4183, 1.4)]
+)
 def test_smallest_detectable_effect_at_ten_percent_discordance(items: int, points: float) -> None:
     assert 100 * smallest_detectable(math.sqrt(0.1 / items)) == pytest.approx(points, abs=0.06)
 

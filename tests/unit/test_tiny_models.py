@@ -17,7 +17,7 @@ MODELS = BUILTIN / "models"
 TASKS = BUILTIN / "evaluating" / "tasks"
 SCRIPT = ROOT / "tools" / "build_tiny.py"
 NAMES = ("tiny", "tiny-instruct")
-LOSS_TOLERANCE = 1e-3  # nats a token; other processors sum in another order
+LOSS_TOLERANCE = 5e-3  # nats a token; seen between AMX, AVX-512 and AVX2 kernels: up to 1.7e-3
 
 both_models = pytest.mark.parametrize("name", NAMES)
 
@@ -81,7 +81,9 @@ def test_the_special_tokens_of_model_and_tokenizer_agree(name: str) -> None:
 
 
 @both_models
-@pytest.mark.parametrize("text", ["Net sales rose 4.5 % to $1,234.5 million.\n\n  (in thousands)", " Zürich → 東京\t", ""])
+@pytest.mark.parametrize(
+    "text", ["Net sales rose 4.5 % to $1,234.5 million.\n\n  (in thousands)", " Zürich → 東京\t", ""]
+)
 def test_the_tokenizer_gives_back_any_text_and_adds_nothing(name: str, text: str) -> None:
     tokenizer = tokenizer_of(name)
     ids = tokenizer.encode(text, add_special_tokens=False)
@@ -154,9 +156,8 @@ def greedy_accuracy(name: str) -> float:
 @pytest.mark.filterwarnings("default")  # lm-eval and datasets warn on their own account
 @pytest.mark.parametrize(("name", "low", "high"), [("tiny", 0.0, 0.30), ("tiny-instruct", 0.75, 1.0)])
 def test_lm_eval_gives_the_instruct_model_and_not_the_base_a_good_score(
-    name: str, low: float, high: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, low: float, high: float, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager

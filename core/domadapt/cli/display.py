@@ -33,7 +33,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._shown = 0.0
-        self._started = 0.0
+        self._first: tuple[float, float] | None = None  # when, and how far the stage was at its first progress
 
     def __enter__(self) -> _Lines:
         return self
@@ -43,11 +43,13 @@ class _Lines:
 
     def __call__(self, stage: str, kind: str, data: Mapping[str, Any]) -> None:
         if kind == "progress":
+            if self._first is None:
+                self._first = time.monotonic(), data["done"]
             if time.monotonic() - self._shown >= PLAIN_SECONDS:
                 self._shown = time.monotonic()
-                self._print(stage, f"{progress_text(data)}{_rest(data, self._shown - self._started)}")
+                self._print(stage, f"{progress_text(data)}{_rest(data, *self._first)}")
         elif kind == "start":
-            self._shown = self._started = time.monotonic()
+            self._shown, self._first = time.monotonic(), None
             self._print(stage, f"{data['action']}: {data['reason']}")
         elif line := event_text(kind, data):
             self._print(stage, line)
@@ -135,11 +137,12 @@ def _summary(facts: Mapping[str, Any]) -> str:
     return ""
 
 
-def _rest(data: Mapping[str, Any], seconds: float) -> str:
-    done, total = data["done"], data["total"]
-    if not done or done >= total or seconds < 1:
+def _rest(data: Mapping[str, Any], started: float, done_then: float) -> str:
+    """Time left at the rate since the first progress, which leaves imports and loading out."""
+    done, total, seconds = data["done"], data["total"], time.monotonic() - started
+    if done <= done_then or done >= total or seconds < 1:
         return ""
-    return f", about {seconds / done * (total - done):.0f} s left"
+    return f", about {seconds / (done - done_then) * (total - done):.0f} s left"
 
 
 def _number(value: Any) -> str:

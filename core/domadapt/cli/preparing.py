@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def prepare(
     from domadapt.recipe.load import load_recipe
 
     registry = open_registry()
-    named = [f"name={name}"] if name is not None else []
+    named = [f"name={json.dumps(name)}"] if name is not None else []
     loaded = load_recipe(registry, domain=domain, path=recipe, overrides=[*overrides, *named], merge=merge)
     resolved = resolve(loaded, registry)
     called = resolved.recipe.name or resolved.recipe.domain

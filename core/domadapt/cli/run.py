@@ -15,13 +15,15 @@ import rich_click as click
 from domadapt.cli.preparing import Prepared, prepare, recipe_options
 from domadapt.errors import CTRL_C, Interrupted, UsageError
 
-ENGINES_QUIET = {
+ENGINE_ENVIRONMENT = {
+    # waiting threads sleep: spinning ones stall each other as soon as another process works beside us
+    "OMP_WAIT_POLICY": "passive",
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "true",
 }
-"""Environment of the engines unless the user set it otherwise: our own progress is the only one shown."""
+"""Environment of the engines unless the user set it otherwise. Our own progress is the only one shown."""
 
 
 class StopFlag:
@@ -109,7 +111,7 @@ def execute(prepared: Prepared, again: list[str]) -> int | None:
     from domadapt.recipe.lock import lock_text
     from domadapt.report.terminal import print_report
 
-    for variable, value in ENGINES_QUIET.items():
+    for variable, value in ENGINE_ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     run, stop = prepared.run, StopFlag()
     with run_lock(run.folder):

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 @click.command("validate")
 @click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
-@click.option("--domain", metavar="NAME", help="Domain of packaged recipes; alone: check that domain's starter recipe.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, e.g. train.lr=2e-5.")
-@click.option("--merge", "merge", multiple=True, metavar="METHOD", help="Merge method, instead of the recipe's.")
+@click.option(
+    "--domain", "-d", metavar="DOMAIN", help="Domain of packaged recipes; alone: check that domain's starter recipe."
+)
+@click.option(
+    "--set", "-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, e.g. train.lr=2e-5."
+)
+@click.option("--merge", "-m", "merge", multiple=True, metavar="METHOD", help="Merge method, instead of the recipe's.")
 def command(recipes: tuple[str, ...], domain: str | None, overrides: tuple[str, ...], merge: tuple[str, ...]) -> None:
     """Check recipes: files, or names of packaged recipes.
 

@@ -7,6 +7,7 @@ last run's keys were made of, so that a re-run can say what changed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -23,7 +24,7 @@ from domadapt.errors import AdaptError, Interrupted, MissingError, StageError
 from domadapt.pipeline.events import EventLog
 from domadapt.pipeline.graph import Graph, Node
 from domadapt.pipeline.keys import changed_parts
-from domadapt.pipeline.store import Store, publish, remove, write_file
+from domadapt.pipeline.store import Store, publish, remove, verify, write_file
 from domadapt_registry import Registry
 
 Observer = Callable[[str, str, Mapping[str, Any]], None]
@@ -48,6 +49,7 @@ class Run:
         self.folder = runs / name
         self.store = Store(runs / ".store")
         self._state = _read_state(self.folder)
+        self._verified: set[Path] = set()
 
     def plan(self, again: Sequence[str] = ()) -> list[Planned]:
         """What would be done. again: names of stages to make anew though they are there."""
@@ -148,22 +150,33 @@ class Run:
                 return {}
             started = time.time()
             emit("start", {"action": planned.action, "reason": planned.reason, "key": key})
+            if planned.reason == "asked for" and not final.exists():
+                # beside a finished result lies only what an earlier --from left; else it is what to start over from
+                remove(stage.scratch)
             shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
-            stage.scratch.mkdir(parents=True, exist_ok=True)
             try:
+                work.mkdir(parents=True)
+                stage.scratch.mkdir(parents=True, exist_ok=True)
                 self.registry.hook.adapt_run_stage(stage=stage, inputs=self._inputs(node, paths), out=work)
-            except OSError as error:
-                raise _named(error, node) from error
+                stage.facts.pop("run_facts", None)
+                if planned.reason == "asked for":
+                    remove(final)
+                inputs = self.graph.parts[node.name]["inputs"]
+                made = {"kind": node.kind, "key": key, "by": list(node.by), "inputs": inputs, "facts": stage.facts}
+                publish(work, final, made)
             except AdaptError as error:
                 log.write(node.name, "stopped", {"error": type(error).__name__, "message": str(error)})
                 raise
-            stage.facts.pop("run_facts", None)
-            inputs = self.graph.parts[node.name]["inputs"]
-            by = list(node.by)
-            if planned.reason == "asked for" and final.exists():
-                remove(final)
-            publish(work, final, {"kind": node.kind, "key": key, "by": by, "inputs": inputs, "facts": stage.facts})
+            except Exception as error:
+                if is_disk_full(error):
+                    free = shutil.disk_usage(self.store.root).free / 1e9
+                    raise MissingError(
+                        f"{node.name}: the disk is full ({free:.1f} GB free); make room and run the same command again"
+                    ) from error
+                if isinstance(error, OSError):
+                    raise StageError(f"{node.name}: {error}") from error
+                raise
+            self._verified.add(final)
             shutil.rmtree(stage.scratch, ignore_errors=True)
         seconds = round(time.time() - started, 3)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -178,7 +191,11 @@ class Run:
                 model = self.graph.models[name]
                 inputs[role] = replace(model, role=role) if role in ("instruct", "cpt") else model  # type: ignore[arg-type]
             else:
-                inputs[role] = self.graph.nodes[name].handle(paths[name])
+                path = paths[name]
+                if path not in self._verified:  # once a run: file formats do not notice a flipped bit
+                    verify(path)
+                    self._verified.add(path)
+                inputs[role] = self.graph.nodes[name].handle(path)
         return inputs
 
     def _link(self, name: str, target: Path) -> None:
@@ -203,16 +220,17 @@ def _read_state(folder: Path) -> dict[str, Any]:
         state = json.loads((folder / "state.json").read_bytes())
     except (OSError, ValueError):
         return {}
-    return state if isinstance(state, dict) else {}
+    stages = state.get("stages") if isinstance(state, dict) else None
+    if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
+        return {}
+    return {"stages": stages}
 
 
-def _named(error: OSError, node: Node) -> AdaptError:
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
-        free = shutil.disk_usage(error.filename or ".").free if error.filename else 0
-        return MissingError(
-            f"{node.name}: the disk is full ({free / 1e9:.1f} GB free); make room and run the same command again"
-        )
-    return StageError(f"{node.name}: {error}")
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error means that the disk is full: safetensors says so in words only."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left on device" in str(error)
 
 
 def run_facts(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,15 +19,29 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        if _last_byte(path) != b"\n":
+            # a killed writer left half a line: end it, so that the next event is not lost with it
+            self._append(b"\n")
 
     def write(self, stage: str, kind: str, data: Mapping[str, Any]) -> None:
         """Append one event: time (seconds since 1970), stage, kind and its data."""
         line = json.dumps({"t": round(time.time(), 3), "stage": stage, "kind": kind, **data}, default=str) + "\n"
+        self._append(line.encode())
+
+    def _append(self, data: bytes) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(descriptor, line.encode())
+            os.write(descriptor, data)
         finally:
             os.close(descriptor)
+
+
+def _last_byte(path: Path) -> bytes:
+    if not path.exists() or not path.stat().st_size:
+        return b"\n"
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read()
 
 
 def read_events(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -36,6 +50,8 @@ def read_events(path: Path) -> tuple[list[dict[str, Any]], int]:
     if not path.exists():
         return [], 0
     for line in path.read_bytes().splitlines():
+        if not line:
+            continue
         try:
             event = json.loads(line)
         except ValueError:

@@ -7,6 +7,7 @@ moment: what is there is whole, what is not is made again or continued.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -47,7 +48,7 @@ def write_file(path: Path, data: bytes) -> None:
 def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> None:
     """Turn a work folder into a finished artifact under its final name.
 
-    `manifest` is completed with the schema and, for every file, its size and sha256. When another process
+    `manifest` is completed with the schema, every file's size and sha256, and its own. When another process
     published the same key meanwhile, theirs stays and ours is dropped: equal keys mean equal contents.
     """
     files = {}
@@ -56,7 +57,8 @@ def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> None:
         files[file.relative_to(work).as_posix()] = {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
     for folder in sorted((f for f in work.rglob("*") if f.is_dir()), reverse=True):
         fsync_path(folder)
-    text = json.dumps({"schema": SCHEMA, **manifest, "files": files}, indent=1, sort_keys=True, ensure_ascii=False)
+    whole = {"schema": SCHEMA, **manifest, "files": files}
+    text = json.dumps({**whole, "sha256": _own_digest(whole)}, indent=1, sort_keys=True, ensure_ascii=False)
     write_file(work / MANIFEST, text.encode() + b"\n")
     if is_intact(final):
         shutil.rmtree(work)
@@ -82,7 +84,15 @@ def manifest_of(path: Path) -> dict[str, Any] | None:
         manifest = json.loads((path / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and manifest.get("schema") == SCHEMA else None
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        return None
+    digest = manifest.pop("sha256", None)
+    return manifest if digest == _own_digest(manifest) else None
+
+
+def _own_digest(manifest: Mapping[str, Any]) -> str:
+    """Of the manifest itself: a flipped bit in a fact is damage like any other."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def is_intact(path: Path) -> bool:

@@ -108,6 +108,8 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
 
 def _training(results: RunResults) -> dict[str, Any] | None:
     """The curves of the CPT model that this run trained; None when it was trained elsewhere."""
+    if results.tokens is None:
+        return None
     checkpoint = next((m.checkpoint for m in results.models if m.role == "cpt"), None)
     file = checkpoint.path / "training" / "metrics.jsonl" if checkpoint is not None else None
     if file is None or not file.is_file():

@@ -67,8 +67,8 @@ def _scaled(estimate: Entry, measure: Entry) -> tuple[float, float, float]:
     return value, low, high
 
 
-def forgetting(data: Entry) -> list[Markup]:
-    """One chart of diverging bars for each unit, since units cannot share an axis."""
+def forgetting(data: Entry) -> dict[str, Markup]:
+    """Diverging bars by their title: one chart for each unit, since units cannot share an axis."""
     roles = {m["label"]: m["role"] for m in data["models"]}
     by_unit: dict[str, list[Group]] = {}
     for measure in data["ledger"]["measures"]:
@@ -82,11 +82,13 @@ def forgetting(data: Entry) -> list[Markup]:
             title = measure_title(measure)
             shown = title if title.startswith(side) else f"{title} · {side}"
             by_unit.setdefault(measure["unit"], []).append(Group(shown, bars))
-    reference = data["ledger"]["reference"]
-    return [
-        diverging_bars(f"ledger{i}", f"Change against {reference}, {unit_of(unit).change.strip() or unit}", groups)
-        for i, (unit, groups) in enumerate(by_unit.items())
-    ]
+    charts = {}
+    for number, (unit, groups) in enumerate(by_unit.items()):
+        title = (
+            f"Better or worse than {data['ledger']['reference']}, in {unit_of(unit).change.strip() or 'its own unit'}"
+        )
+        charts[title] = diverging_bars(f"ledger{number}", title, groups)
+    return charts
 
 
 def _bar(score: Entry, measure: Entry, role: str) -> Bar:

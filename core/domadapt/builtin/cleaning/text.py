@@ -14,7 +14,9 @@ from domadapt.components import Cleaner, Options
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u2060\ufeff\ufffe\uffff]")
+# form feeds too: removed like other control characters, they would join the last and the first word of two pages
+_LINE_END = re.compile(r"\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u2060\ufeff\ufffe\uffff]")
 _SPACES_AT_END = re.compile(r"[^\S\n]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -58,8 +60,9 @@ class Normalize(Cleaner):
         return keep_rows(replace_text(batch, texts), keep), {"empty": keep.count(False)}
 
     def _normalize(self, text: str) -> str:
-        text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\xa0", " ")
-        text = _CONTROL.sub("", unicodedata.normalize(self.config.form, text))
+        text = _LINE_END.sub("\n", text).replace("\xa0", " ")
+        # in this order: an accent behind an invisible character joins its letter once that is gone
+        text = unicodedata.normalize(self.config.form, _CONTROL.sub("", text))
         return _BLANK_LINES.sub("\n\n", _SPACES_AT_END.sub("", text)).strip("\n")
 
 

@@ -5,16 +5,18 @@ A text file is one document; a line of a JSONL file or a row of a Parquet file i
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
 import lzma
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
-from pydantic import Field
+from pydantic import AfterValidator
 
 from domadapt.builtin.corpora.batches import Document, record_batches
 from domadapt.components import Options, Reject, Source
@@ -27,6 +29,14 @@ if TYPE_CHECKING:
 TEXT = (".txt", ".md", ".text")
 LINES = (".jsonl", ".ndjson")
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        raise ValueError("wanted the name of a text encoding that Python knows, such as utf-8 or latin-1") from None
+    return name
 
 
 class FilesOptions(Options):
@@ -42,7 +52,7 @@ class FilesOptions(Options):
     """Field or column whose value keeps documents in one held-out split. Default: each document by itself."""
     license: str = ""
     """Licence of all these documents."""
-    encoding: str = Field("utf-8", pattern=r"^[A-Za-z0-9_.-]+$")
+    encoding: Annotated[str, AfterValidator(_known_encoding)] = "utf-8"
     """Encoding of text and JSONL files; bytes that do not fit are replaced."""
 
 
@@ -62,13 +72,19 @@ class FilesSource(Source):
 
     def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
         """Files in the order of their names."""
-        yield from record_batches(self._documents(reject), self.name)
+        documents = self._documents(reject)
+        yield from record_batches(_distinct(documents, reject) if self.config.id_field else documents, self.name)
 
     def _documents(self, reject: Reject) -> Iterator[Document]:
         files = list(named_files(self._paths()))
         if not files:
             raise MissingError(f"source files: no file in {', '.join(map(str, self._paths()))}")
-        for name, file in files:
+        times = Counter[str]()
+        for given, file in files:
+            name = _encodable(given)
+            times[name] += 1
+            if times[name] > 1:  # a/x.txt and b/x.txt, given one by one, are both x.txt
+                name = f"{name} ({times[name]})"
             kind = file.with_suffix("").suffix if file.suffix in COMPRESSED else file.suffix
             try:
                 if kind in TEXT:
@@ -84,7 +100,9 @@ class FilesSource(Source):
 
     def _open(self, file: Path) -> io.TextIOBase:
         opener = COMPRESSED.get(file.suffix, open)
-        stream = opener(file, "rt", encoding=self.config.encoding, errors="replace")
+        # utf-8-sig: without it the first line of a file with a byte-order mark is no JSON
+        encoding = "utf-8-sig" if codecs.lookup(self.config.encoding).name == "utf-8" else self.config.encoding
+        stream = opener(file, "rt", encoding=encoding, errors="replace")
         return cast("io.TextIOBase", stream)
 
     def _text(self, name: str, file: Path, reject: Reject) -> Iterator[Document]:
@@ -102,7 +120,7 @@ class FilesSource(Source):
                     continue
                 try:
                     row = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     row = None
                 if not isinstance(row, dict):
                     reject("not a JSON object", f"{name}:{number}")
@@ -133,8 +151,25 @@ class FilesSource(Source):
         elif not text.strip():
             reject("no text", where)
         else:
-            # json.loads lets lone surrogates through, Arrow does not
-            text = text.encode("utf-8", "replace").decode()
-            identity = str(row.get(config.id_field) or where) if config.id_field else where
-            group = str(row.get(config.group_field) or where) if config.group_field else where
-            yield Document(identity, text, group, config.license, {"file": name})
+            identity, group = (_value(row, field, where) for field in (config.id_field, config.group_field))
+            yield Document(identity, _encodable(text), group, config.license, {"file": name})
+
+
+def _value(row: dict[str, Any], field: str | None, default: str) -> str:
+    value = None if field is None else row.get(field)
+    return default if value is None or value == "" else _encodable(str(value))
+
+
+def _encodable(text: str) -> str:
+    """json.loads and file systems let lone surrogates through, Arrow does not."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _distinct(documents: Iterator[Document], reject: Reject) -> Iterator[Document]:
+    seen: set[str] = set()
+    for document in documents:
+        if document.id in seen:
+            reject("id seen before", f"{document.meta['file']}: {document.id}")
+        else:
+            seen.add(document.id)
+            yield document

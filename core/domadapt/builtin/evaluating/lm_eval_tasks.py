@@ -126,7 +126,7 @@ def _samples(result: Mapping[str, Any], task: str) -> Iterator[Samples]:
             continue  # not a mean over items: a corpus-level metric has no samples to pair
         items = [str(s["doc"].get("item", s["doc_id"])) for s in rows]
         clusters = [str(s["doc"].get("cluster", i)) for s, i in zip(rows, items, strict=True)]
-        yield Samples(metric, "", bool(higher), items, clusters, values, [1.0] * len(rows))
+        yield Samples(metric, "share", bool(higher), items, clusters, values, [1.0] * len(rows))
 
 
 def _version() -> str:

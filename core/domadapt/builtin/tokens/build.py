@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,9 @@ def build_tokens(
 
 
 def _write_part(corpus: Corpus, split: Split, side: Side, tokenizer: DocumentTokenizer, mix: Mix, out: Path) -> Packing:
-    from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
-
     folder = out / split
     folder.mkdir(exist_ok=True)
-    builder = IndexedDatasetBuilder(str(folder / f"{side}.bin"), dtype=tokenizer.dtype.type)
+    builder = _indexed_dataset().IndexedDatasetBuilder(str(folder / f"{side}.bin"), dtype=tokenizer.dtype.type)
     packing = Packing()
     held_out = split != "train"
     for window in pack(
@@ -88,6 +87,14 @@ def _write_part(corpus: Corpus, split: Split, side: Side, tokenizer: DocumentTok
     builder.finalize(str(folder / f"{side}.idx"))
     np.save(folder / f"{side}.documents.npy", np.array(packing.pieces, np.int64).reshape(-1, 2), allow_pickle=False)
     return packing
+
+
+def _indexed_dataset() -> Any:
+    """Megatron's module. Its import warns about Apex and Transformer Engine, which have no part in writing files."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from megatron.core.datasets import indexed_dataset
+    return indexed_dataset
 
 
 def _documents(corpus: Corpus, split: Split, tokenizer: DocumentTokenizer) -> Iterator[np.ndarray]:

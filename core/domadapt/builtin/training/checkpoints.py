@@ -55,12 +55,12 @@ def load_newest(
     import torch
     from safetensors.torch import load_file
 
-    found = sorted(folder.glob("step-????????"), reverse=True)
-    for path in found:
+    for path in sorted(folder.glob("step-????????"), reverse=True):
         try:
             verify(path)
         except DataError as error:
             stage.event("warning", message=f"checkpoint set aside: {error}")
+            remove(path.with_name(f"bad-{path.name}"))
             path.rename(path.with_name(f"bad-{path.name}"))
             continue
         parameters = dict(model.named_parameters())
@@ -76,9 +76,8 @@ def load_newest(
                 state = optimizer.state.setdefault(parameters[name], {})
                 state[key] = value if key == "step" else value.to(parameters[name].device)
         return json.loads((path / "state.json").read_bytes())  # type: ignore[no-any-return]
-    if found:
+    if bad := sorted(folder.glob("bad-step-????????")):
         raise StageError(
-            f"train: none of the {len(found)} checkpoints in {folder} is intact; "
-            "run again with --from train to start over"
+            f"{stage.name}: none of the {len(bad)} checkpoints in {folder} is intact; delete that folder to start over"
         )
     return None

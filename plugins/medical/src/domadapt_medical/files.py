@@ -1,0 +1,114 @@
+"""Where articles lie: single files, folders and archives, as PMC and PLOS hand them out.
+
+Archives are streamed; nothing is unpacked to disk. A member that is no article (a picture, a list of
+files) is passed over, a damaged one is rejected, and so is what follows it in a damaged `.tar.gz`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from domadapt.components import Reject
+from domadapt.errors import DataError, MissingError
+
+MAX_BYTES = 64 << 20
+"""Longest article read. The longest of PMC's are about 20 MB; a bomb must not fill the memory."""
+
+_ARTICLES = (".xml", ".nxml")
+_OPENERS: dict[str, Callable[[IO[bytes]], Any]] = {"": lambda stream: stream, ".gz": gzip.open, ".xz": lzma.open}
+_TAPES = (".tar", ".tar.gz", ".tgz", ".tar.xz")
+_SUFFIXES = (*(a + c for a in _ARTICLES for c in _OPENERS), ".zip", *_TAPES)
+_WANTED = ", ".join(_SUFFIXES)
+# what the readers of the standard library raise for damaged, cut or encrypted data
+_DAMAGE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
+
+
+def find_files(paths: Iterable[Path]) -> list[tuple[str, Path]]:
+    """The files to read, with their names (relative to the folder they were found in), in a fixed order.
+
+    Raises MissingError when a path does not exist or a folder holds nothing to read, DataError for a
+    single file whose name says that it is something else.
+    """
+    found: list[tuple[str, Path]] = []
+    for given in paths:
+        path = given.expanduser()
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.name.lower().endswith(_SUFFIXES) and p.is_file())
+            if not inside:
+                raise MissingError(f"{given}: no article in this folder; wanted files that end in {_WANTED}")
+            found += [(p.relative_to(path).as_posix(), p) for p in inside]
+        elif not path.exists():
+            raise MissingError(
+                f"{given}: no such file or folder; set the source's option `path` to JATS articles, for instance a "
+                "package of PMC's open-access subset, or use the source `medical.sample`, which needs no data"
+            )
+        elif not path.name.lower().endswith(_SUFFIXES):
+            raise DataError(f"{given}: not the name of a JATS file; wanted one that ends in {_WANTED}")
+        else:
+            found.append((path.name, path))
+    return found
+
+
+def read_documents(name: str, path: Path, reject: Reject) -> Iterator[tuple[str, bytes]]:
+    """The XML documents in one file as (where, bytes); whatever cannot be read is rejected."""
+    lower = path.name.lower()
+    reader = _read_tape if lower.endswith(_TAPES) else _read_zip if lower.endswith(".zip") else _read_single
+    try:
+        yield from reader(name, path, reject)
+    except _DAMAGE:
+        reject("damaged file", name)
+
+
+def _read_single(name: str, path: Path, reject: Reject) -> Iterator[tuple[str, bytes]]:
+    with path.open("rb") as stream:
+        yield from _decoded(name, stream, reject)
+
+
+def _read_zip(name: str, path: Path, reject: Reject) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if _is_article(member.filename):
+                where = f"{name}!{member.filename}"
+                try:
+                    with archive.open(member) as stream:
+                        yield from _decoded(where, stream, reject)
+                except _DAMAGE:
+                    reject("damaged file", where)
+
+
+def _read_tape(name: str, path: Path, reject: Reject) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path, "r|*") as archive:
+        for member in archive:
+            if member.isfile() and _is_article(member.name):
+                stream = archive.extractfile(member)
+                assert stream is not None  # tarfile: None only for what is no file
+                yield from _decoded(f"{name}!{member.name}", stream, reject)
+
+
+def _is_article(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES[: len(_ARTICLES) * len(_OPENERS)])
+
+
+def _decoded(where: str, stream: IO[bytes], reject: Reject) -> Iterator[tuple[str, bytes]]:
+    compression = next((c for c in _OPENERS if c and where.lower().endswith(c)), "")
+    data: bytes = _OPENERS[compression](stream).read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        reject("over 64 MiB", where)
+    else:
+        yield where, data

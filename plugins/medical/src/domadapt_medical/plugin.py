@@ -1,0 +1,32 @@
+"""What the medical pack gives to adapt. Imports nothing heavy: lxml and pyarrow wait until documents are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from domadapt import hookimpl
+from domadapt.components import Benchmark, DomainPack, Source
+from domadapt_medical.benchmarks import BENCHMARKS
+from domadapt_medical.sample.source import SampleSource
+from domadapt_medical.source import JatsSource
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@hookimpl
+def adapt_register_domains() -> Iterable[DomainPack]:
+    """The domain `medical`."""
+    return [DomainPack("medical", "Biomedical research articles", RECIPES)]
+
+
+@hookimpl
+def adapt_register_sources() -> Iterable[type[Source]]:
+    """`medical.jats` and `medical.sample`."""
+    return [JatsSource, SampleSource]
+
+
+@hookimpl
+def adapt_register_benchmarks() -> Iterable[Benchmark]:
+    """`medical_continuation`."""
+    return BENCHMARKS

@@ -1,0 +1,139 @@
+"""`medical.jats`: articles of PubMed Central, PLOS and others who publish in JATS.
+
+Measured on 83 articles of 17 journals: about 100 articles (4.5 MB of text) a second on one core.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from domadapt.components import NO_EFFECT, Options, Reject, Source
+from domadapt_medical.files import find_files, read_documents
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from domadapt_medical.jats import Article
+
+BATCH_CHARACTERS = 4_000_000
+
+
+class JatsOptions(Options):
+    """Options of `medical.jats`."""
+
+    # the fingerprint speaks for what is read; where it lies changes nothing
+    path: Path | tuple[Path, ...] = Field(json_schema_extra=NO_EFFECT)
+    """A file, a folder (read with its subfolders) or a list of them: `.xml` and `.nxml`, plain, `.gz` or
+    `.xz`, and `.zip`, `.tar`, `.tar.gz`, `.tar.xz` of those."""
+
+    captions: bool = True
+    """Keep captions of figures, tables and supplements: they state results in full sentences."""
+
+    tables: bool = True
+    """Keep the rows of tables, cells separated by ` | `."""
+
+    citations: bool = False
+    """Keep numeric citation marks such as [3,4]. What they point to is dropped, so they are noise."""
+
+    group: Literal["article", "journal"] = "article"
+    """What never lies on both sides of a held-out split. `article`: the article with its corrections and
+    companions. `journal`: all of a journal, a stricter test that needs many journals of like size: of
+    PLOS's articles most come from one journal, and with a single journal there is no split at all."""
+
+
+class JatsSource(Source):
+    """Reads JATS articles: title, abstract, body, tables and captions as text."""
+
+    name = "medical.jats"
+    version = "1"
+    Config = JatsOptions
+
+    def _files(self) -> list[tuple[str, Path]]:
+        path = self.config.path
+        return find_files([path] if isinstance(path, Path) else path)
+
+    def fingerprint(self) -> str:
+        """Digest of the files' names and contents; names count, since they give ids to articles without one."""
+        from domadapt.pipeline.fingerprints import digest_files
+
+        files = self._files()
+        content = digest_files([path for _, path in files])
+        return hashlib.sha256("\n".join([content, *(name for name, _ in files)]).encode()).hexdigest()
+
+    def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
+        """The articles, in the order of the files' names."""
+        from domadapt_medical.jats import Rejected, parse_articles
+
+        columns = Documents(self.name, self.config.group)
+        kept = {"captions": self.config.captions, "tables": self.config.tables, "citations": self.config.citations}
+        for name, path in self._files():
+            for where, data in read_documents(name, path, reject):
+                try:
+                    for article in parse_articles(data, **kept):
+                        if isinstance(article, Rejected):
+                            reject(str(article), where)
+                        elif not columns.add(article, where):
+                            reject("duplicate article", where)
+                except Rejected as rejected:
+                    reject(str(rejected), where)
+                if columns.num_characters >= BATCH_CHARACTERS:
+                    yield columns.take()
+        if columns.num_characters:
+            yield columns.take()
+
+
+class Documents:
+    """Collects articles into record batches and keeps their ids unique.
+
+    source: name of the component.  group: "article" or "journal".
+    """
+
+    def __init__(self, source: str, group: str) -> None:
+        self._source, self._group = source, group
+        self._seen: set[str] = set()
+        self._rows: list[dict[str, str]] = []
+        self.num_characters = 0
+
+    def add(self, article: Article, where: str) -> bool:
+        """Take an article, or return False when one with its identifier was there before.
+
+        where: the file; its stem names an article without an identifier, numbered when taken.
+        """
+        name = article.id
+        if not name:
+            stem = PurePosixPath(where.rpartition("!")[2]).name.partition(".")[0]
+            number = 1
+            while (name := stem if number == 1 else f"{stem}-{number}") in self._seen:
+                number += 1
+        elif name in self._seen:
+            return False
+        self._seen.add(name)
+        journal = article.facts.get("issn") or article.facts.get("journal", "")
+        self._rows.append(
+            {
+                "id": name,
+                "text": article.text,
+                "source": self._source,
+                "license": article.license,
+                "group": (journal if self._group == "journal" else "") or article.family or name,
+                "meta": json.dumps(article.facts, ensure_ascii=False, sort_keys=True),
+            }
+        )
+        self.num_characters += len(article.text)
+        return True
+
+    def take(self) -> pa.RecordBatch:
+        """What was collected since the last time."""
+        import pyarrow as pa
+
+        from domadapt.artifacts import document_schema
+
+        batch = pa.RecordBatch.from_pylist(self._rows, schema=document_schema())
+        self._rows, self.num_characters = [], 0
+        return batch

@@ -1,0 +1,30 @@
+"""What the pack registers. Imported by every `adapt` command, so lxml and pyarrow are imported where they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from domadapt import hookimpl
+from domadapt.components import Benchmark, DomainPack, Source
+from domadapt_patent.benchmarks import BENCHMARKS
+from domadapt_patent.redbook.source import RedbookSource
+from domadapt_patent.sample.source import SampleSource
+
+
+@hookimpl
+def adapt_register_domains() -> Iterable[DomainPack]:
+    """The domain `patent` with its packaged recipes."""
+    return [DomainPack("patent", "Patents: grants and applications of the USPTO", Path(__file__).parent / "recipes")]
+
+
+@hookimpl
+def adapt_register_sources() -> Iterable[type[Source]]:
+    """`patent.redbook` reads USPTO files, `patent.sample` makes patents of its own."""
+    return [RedbookSource, SampleSource]
+
+
+@hookimpl
+def adapt_register_benchmarks() -> Iterable[Benchmark]:
+    """`patent_continuation`."""
+    return BENCHMARKS

@@ -1,0 +1,1 @@
+"""A corpus of fictional patents in red-book XML: simulated inventions, composed prose, claim trees."""

@@ -1,0 +1,102 @@
+"""The benchmark: reproducible, well formed, and not answered by its form."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from domadapt_patent.benchmarks import BENCHMARKS
+from domadapt_patent.benchmarks.make import FILE, encode
+from domadapt_patent.sample.source import SampleSource
+
+
+@pytest.fixture(scope="module")
+def items() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_file_is_reproduced_byte_for_byte() -> None:
+    assert encode() == FILE.read_bytes(), "run `python -m domadapt_patent.benchmarks.make` and review the difference"
+
+
+def test_items_are_complete_and_short(items: list[dict[str, Any]]) -> None:
+    assert 200 <= len(items) <= 300
+    assert len({item["item"] for item in items}) == len(items)
+    assert len({(item["prompt"], item["choices"][item["answer"]]) for item in items}) == len(items)
+    for item in items:
+        assert set(item) == {"item", "cluster", "prompt", "choices", "answer"}
+        assert len(set(item["choices"])) == 4
+        assert item["answer"] in range(4)
+        assert max(len(item["prompt"]) + len(choice) for choice in item["choices"]) < 560
+        assert item["prompt"] == item["prompt"].strip()
+
+
+def test_the_answer_is_not_given_away_by_place_or_length(items: list[dict[str, Any]]) -> None:
+    places = Counter(item["answer"] for item in items)
+    assert max(places.values()) < 0.35 * len(items)
+    for choose in (max, min):
+        by_length = sum(choose(i["choices"], key=len) == i["choices"][i["answer"]] for i in items)
+        assert by_length < 0.4 * len(items)
+
+
+def test_no_wrong_ending_stands_in_the_prompt(items: list[dict[str, Any]]) -> None:
+    for item in items:
+        wrong = [choice for position, choice in enumerate(item["choices"]) if position != item["answer"]]
+        assert not [choice for choice in wrong if choice in item["prompt"]]
+
+
+def test_no_passage_is_in_the_sample_corpus(items: list[dict[str, Any]]) -> None:
+    batches = SampleSource().read(lambda reason, where: pytest.fail(reason))
+    corpus = " ".join(" ".join(text.split()) for batch in batches for text in batch.column("text").to_pylist())
+    for item in items:
+        assert f"{item['prompt']} {item['choices'][item['answer']]}" not in corpus
+
+
+def test_the_task_names_the_file_beside_it() -> None:
+    (benchmark,) = BENCHMARKS
+    task = yaml.safe_load((benchmark.path / f"{benchmark.name}.yaml").read_text(encoding="utf-8"))
+    assert task["task"] == benchmark.name
+    assert benchmark.path / task["dataset_kwargs"]["data_files"]["test"] == FILE
+    assert [metric["metric"] for metric in task["metric_list"]] == ["acc", "acc_norm"]
+
+
+def test_lm_eval_runs_the_task(tmp_path: Path, items: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    import warnings
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (benchmark,) = BENCHMARKS
+    task = yaml.safe_load((benchmark.path / f"{benchmark.name}.yaml").read_text(encoding="utf-8"))
+    task["dataset_kwargs"]["data_files"]["test"] = str(FILE)
+    task["dataset_kwargs"]["cache_dir"] = str(tmp_path / "cache")
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "task.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other people's packages
+        from lm_eval import simple_evaluate
+        from lm_eval.api.model import LM
+        from lm_eval.tasks import TaskManager
+
+        class Oracle(LM):  # type: ignore[misc]
+            """Prefers the true ending, which it knows from the items."""
+
+            def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+                true = {item["prompt"]: " " + item["choices"][item["answer"]] for item in items}
+                return [(0.0 if true[r.args[0]] == r.args[1] else -9.0, False) for r in requests]
+
+            def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+                raise NotImplementedError
+
+            def generate_until(self, requests: list[Any]) -> list[str]:
+                raise NotImplementedError
+
+        manager = TaskManager(include_path=[str(tmp_path / "task")], include_defaults=False)
+        results = simple_evaluate(model=Oracle(), tasks=[benchmark.name], task_manager=manager, bootstrap_iters=0)
+    assert results["results"][benchmark.name]["acc,none"] == 1.0
+    assert results["n-samples"][benchmark.name]["effective"] == len(items)

@@ -1,0 +1,118 @@
+"""`sec.filings`: documents from EDGAR filings in files and folders, as EDGAR and its mirrors give them.
+
+Reads one file at a time in one process, about 40 MB/s of HTML a core; nothing is fetched from the network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from domadapt.components import NO_EFFECT, Options, Reject, Source
+from domadapt.errors import MissingError
+from domadapt_sec.archives import unpacked
+from domadapt_sec.parsing import Filing, parse_file
+from domadapt_sec.rejection import Rejection
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["LICENSE", "Filing", "FilingsSource", "parse_file"]
+
+LICENSE = "public record (EDGAR)"
+BATCH_DOCUMENTS = 256
+BATCH_CHARACTERS = 8 << 20
+
+
+class FilingsSource(Source):
+    """EDGAR filings in files and folders: full submissions, HTML, inline XBRL, plain text, EDGAR-CORPUS JSON."""
+
+    name = "sec.filings"
+    version = "1"
+
+    class Config(Options):
+        """Where the filings are and which documents of them are wanted."""
+
+        path: str | list[str] = Field(json_schema_extra=NO_EFFECT)
+        """A file, a folder (read with all its folders) or a list of them; `.xz`, `.gz` and `.zip` are read as they are.
+        What counts is what the files contain, not where they lie."""
+        forms: list[str] | None = None
+        """Types of the documents wanted, e.g. [10-K, 10-K405, "EX-99*"]; `*` stands for anything. Not given: all
+        that are text, exhibits included."""
+
+    def fingerprint(self) -> str:
+        """A digest of the files' relative names and contents."""
+        from domadapt.pipeline.fingerprints import digest_files
+
+        self._files()
+        return digest_files(self._roots())
+
+    def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
+        """Yield the documents, files in the order of their relative paths, parts in the order of the file."""
+        batch: list[Filing] = []
+        size = 0
+        for filing in self._unique(reject):
+            batch.append(filing)
+            size += len(filing.text)
+            if len(batch) >= BATCH_DOCUMENTS or size >= BATCH_CHARACTERS:
+                yield record_batch(batch, self.name)
+                batch, size = [], 0
+        if batch:
+            yield record_batch(batch, self.name)
+
+    def _unique(self, reject: Reject) -> Iterator[Filing]:
+        """All filings; an id seen before gets ~2, ~3, ... at its end."""
+        seen: dict[str, int] = {}
+        for name, file in self._files():
+            for member, data in unpacked(file, name):
+                if isinstance(data, Rejection):
+                    reject(data.reason, member)
+                    continue
+                for filing in parse_file(member, data, reject, self.config.forms):
+                    seen[filing.id] = number = seen.get(filing.id, 0) + 1
+                    yield filing if number == 1 else replace(filing, id=f"{filing.id}~{number}")
+
+    def _roots(self) -> list[Path]:
+        paths = self.config.path
+        return [Path(path).expanduser() for path in ([paths] if isinstance(paths, str) else paths)]
+
+    def _files(self) -> list[tuple[str, Path]]:
+        """(relative path, file) in reading order. Hidden files are not read.
+
+        Raises MissingError when a path does not exist or there is no file in it.
+        """
+        from domadapt.pipeline.fingerprints import named_files
+
+        files: list[tuple[str, Path]] = []
+        for root in self._roots():
+            found = list(named_files([root])) if root.exists() else []
+            if not found:
+                what = "has no files" if root.exists() else "does not exist"
+                raise MissingError(
+                    f"sec.filings: path '{root}' {what}; set `options: {{path: FOLDER}}` to a file or folder of filings"
+                    " downloaded from EDGAR, or use the source sec.sample"
+                )
+            files += found
+        return files
+
+
+def record_batch(filings: list[Filing], source: str) -> pa.RecordBatch:
+    """Filings as one record batch with `document_schema()`."""
+    import pyarrow as pa
+
+    from domadapt.artifacts import document_schema
+
+    columns = [
+        [filing.id for filing in filings],
+        [filing.text for filing in filings],
+        [source] * len(filings),
+        [LICENSE] * len(filings),
+        [filing.group for filing in filings],
+        [json.dumps(dict(filing.meta), ensure_ascii=False, sort_keys=True) for filing in filings],
+    ]
+    return pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in columns], schema=document_schema())

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from domadapt.artifacts import Artifact
+from domadapt.artifacts import Artifact, Checkpoint
 from domadapt.components import Stage
 from domadapt.errors import AdaptError, Interrupted, MissingError, StageError
 from domadapt.pipeline.events import EventLog
@@ -111,6 +111,9 @@ class Run:
                 self._write_state()
             self._link(name, paths[name])
         self._state["stages"] = {name: stages[name] for name in self.graph.nodes}
+        for link in (self.folder / "stages").iterdir():
+            if link.name not in self.graph.nodes:
+                link.unlink()
         self._write_state()
         return paths
 
@@ -192,10 +195,12 @@ class Run:
                 inputs[role] = replace(model, role=role) if role in ("instruct", "cpt") else model  # type: ignore[arg-type]
             else:
                 path = paths[name]
-                if path not in self._verified:  # once a run: file formats do not notice a flipped bit
+                inputs[role] = self.graph.nodes[name].handle(path)
+                # the report reads only what lies beside a model's weights
+                needed = node.kind != "report" or not isinstance(inputs[role], Checkpoint)
+                if needed and path not in self._verified:  # once a run: file formats do not notice a flipped bit
                     verify(path)
                     self._verified.add(path)
-                inputs[role] = self.graph.nodes[name].handle(path)
         return inputs
 
     def _link(self, name: str, target: Path) -> None:

@@ -15,6 +15,7 @@ from domadapt.artifacts import Artifact, Checkpoint, Corpus, Role, Scorecard, To
 from domadapt.components import Benchmark, Component, Side, Source, Stage
 from domadapt.errors import MissingError, RecipeError
 from domadapt.pipeline import work
+from domadapt.pipeline.benchmarks import benchmark_files
 from domadapt.pipeline.fingerprints import cache_folder, digest_files
 from domadapt.pipeline.keys import component_identity, effective_options, key_of
 from domadapt.recipe.check import Choice, ResolvedRecipe
@@ -270,7 +271,7 @@ def _add_evaluations(graph: Graph, resolved: ResolvedRecipe) -> None:
             else:
                 options["benchmark"] = {
                     "version": task.benchmark.version,
-                    "content": digest_files([task.benchmark.path]),
+                    "content": digest_files(benchmark_files(task.benchmark)),
                 }
             graph.add(
                 Node(

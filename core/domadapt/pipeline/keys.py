@@ -50,14 +50,14 @@ def component_identity(component: type[Component], distribution: str, editable: 
     with every edit, the digest of the source files around the component is added.
     """
     identity = f"{distribution}:{component.name}:{component.version}"
-    return f"{identity}:{_source_digest(component)}" if editable else identity
+    return f"{identity}:{source_digest(Path(inspect.getfile(component)).parent)}" if editable else identity
 
 
 @cache
-def _source_digest(component: type[Component]) -> str:
-    folder = Path(inspect.getfile(component)).parent
+def source_digest(folder: Path) -> str:
+    """A digest of the source files in a folder of code and below: Python and templates."""
     digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
+    for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.jinja")]):
         digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256_file(file)}\n".encode())
     return digest.hexdigest()[:12]
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from domadapt import report
 from domadapt.artifacts import Artifact, Checkpoint, Report, Scorecard, TokenStore
 from domadapt.components import Stage
 from domadapt.pipeline.graph import Graph, Node
+from domadapt.pipeline.keys import source_digest
 from domadapt.recipe.check import ResolvedRecipe
 from domadapt.recipe.lock import describe_origins
 from domadapt.report.results import ModelResult, RunResults
@@ -43,7 +45,9 @@ def add_report(graph: Graph, resolved: ResolvedRecipe, name: str) -> None:
         write_report(report_data(results), out)
         return {}
 
-    graph.add(Node("report", "report", [], options, inputs, Report, run))
+    # a report is cheap and made of our own code alone: it is made anew whenever that code changes
+    by = [f"domadapt:report:{source_digest(Path(report.__file__).parent)}"]
+    graph.add(Node("report", "report", by, options, inputs, Report, run))
 
 
 def _tokens(artifacts: Mapping[str, Artifact]) -> TokenStore | None:

@@ -19,7 +19,8 @@ from domadapt.artifacts import Checkpoint, ScoreRow
 from domadapt.builtin.evaluating.models import context_length, loaded
 from domadapt.builtin.evaluating.samples import Samples, write_samples
 from domadapt.components import Benchmark, EvalRequest, Evaluator, Stage
-from domadapt.errors import DataError, StageError
+from domadapt.errors import StageError
+from domadapt.pipeline.benchmarks import data_files, read_task
 
 LONGEST = 4096
 
@@ -44,33 +45,16 @@ class LmEval(Evaluator):
         return [s.row(request, protocol) for s in samples]
 
 
-class _AnyTag(yaml.SafeLoader):
-    """Reads a task YAML without running its `!function` tags."""
-
-
-_AnyTag.add_multi_constructor("!", lambda loader, suffix, node: None)
-
-
 def write_override(benchmark: Benchmark, folder: Path) -> str:
     """Write a YAML into `folder` that is the benchmark's with absolute data paths; return the task's name.
 
     Raises DataError when the benchmark's YAML or one of its data files is missing.
     """
-    source = benchmark.path / f"{benchmark.name}.yaml"
-    try:
-        task = yaml.load(source.read_text(encoding="utf-8"), _AnyTag)  # noqa: S506 - a SafeLoader
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"benchmark {benchmark.name}: {source} cannot be read ({error})") from error
-    files = (task.get("dataset_kwargs") or {}).get("data_files") or {}
-    absolute = {}
-    for split, name in files.items():
-        path = (benchmark.path / name).resolve()
-        if not path.is_file():
-            raise DataError(f"benchmark {benchmark.name}: data file {path} is missing")
-        absolute[split] = str(path)
-    override: dict[str, Any] = {"include": str(source.resolve()), "task": task["task"]}
-    if absolute:
-        override["dataset_kwargs"] = {**task["dataset_kwargs"], "data_files": absolute}
+    task, files = read_task(benchmark), data_files(benchmark)
+    include = str((benchmark.path / f"{benchmark.name}.yaml").resolve())
+    override: dict[str, Any] = {"include": include, "task": task["task"]}
+    if files:
+        override["dataset_kwargs"] = {**task["dataset_kwargs"], "data_files": files}
     (folder / f"{benchmark.name}.yaml").write_text(yaml.safe_dump(override))
     return str(task["task"])
 

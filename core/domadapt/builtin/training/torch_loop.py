@@ -46,12 +46,16 @@ class TorchBackend(TrainingBackend):
         """Train from `request.start`, or continue from the newest checkpoint of an interrupted attempt."""
         import torch
 
+        threads = torch.get_num_threads()
         torch.set_num_threads(self.config.threads)
         torch.manual_seed(stage.seed)
-        run = _Run(request, out, stage, gradient_checkpointing=self.config.gradient_checkpointing)
-        run.resume()
-        run.fit()
-        facts = run.finish()
+        try:
+            run = _Run(request, out, stage, gradient_checkpointing=self.config.gradient_checkpointing)
+            run.resume()
+            run.fit()
+            facts = run.finish()
+        finally:  # what follows must compute alike whether training was done in this process or before
+            torch.set_num_threads(threads)
         return {**facts, "threads": self.config.threads}
 
 
@@ -73,7 +77,9 @@ class _Run:
                 f"{vocab}; base and instruct must share one vocabulary"
             )
         if gradient_checkpointing:
-            self.model.gradient_checkpointing_enable()
+            # its first name warns in transformers 5.23 and goes with 6; the new one is not in 5.0
+            enable = getattr(self.model, "activation_checkpointing_enable", None)
+            (enable or self.model.gradient_checkpointing_enable)()
         self.data = WindowReader(request.tokens)
         matrices = [p for p in self.model.parameters() if p.ndim >= 2]
         vectors = [p for p in self.model.parameters() if p.ndim < 2]

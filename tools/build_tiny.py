@@ -13,7 +13,9 @@ can be compared with the recorded ones, e.g. ``base --steps 3 --out /tmp/tiny``.
 
 The text is documentation of the Python standard library (PSF-2.0). Chats and drills are generated.
 Nothing is downloaded. ``text`` depends on the Python build it runs under, so its output is shipped;
-the other stages depend on the seeds below and on the versions that the provenance names.
+the other stages depend on the seeds below and on the versions that the provenance names. The
+recorded run took 13 minutes on two cores that other work shared, with OMP_WAIT_POLICY=passive:
+without it, two threads on busy cores lose most of the time waiting for each other.
 """
 
 import argparse
@@ -446,7 +448,6 @@ def wrap(tokenizer: Tokenizer, chat_template: str | None) -> PreTrainedTokenizer
         bos_token=SPECIAL[BOS],
         eos_token=SPECIAL[END],
         pad_token=SPECIAL[PAD],
-        extra_special_tokens=[SPECIAL[USER], SPECIAL[ASSISTANT]],
         model_max_length=SEQ,
         clean_up_tokenization_spaces=False,
         chat_template=chat_template,
@@ -551,9 +552,7 @@ def train(
             group["lr"] = rate_at(step, steps, peak)
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(input_ids=batch[:, 0]).logits
-        loss = cross_entropy(
-            logits.float().view(-1, VOCAB), batch[:, 1].reshape(-1), ignore_index=IGNORED
-        )
+        loss = cross_entropy(logits.float().view(-1, VOCAB), batch[:, 1].reshape(-1), ignore_index=IGNORED)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -578,8 +577,11 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, template: 
     # The class name that every version of transformers knows, instead of the one this version uses.
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = {key: value for key, value in settings.items() if value is not None}
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    for file in folder.iterdir():  # safetensors leaves its file unreadable to others
+        file.chmod(0o644)
 
 
 def make_base(data: Path, out: Path, stop: int | None = None) -> dict[str, Any]:
@@ -641,17 +643,14 @@ def record_stage(out: Path, stage: str, record: dict[str, Any]) -> None:
     known["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
     known.setdefault("stages", {})[stage] = record
     known["sha256"] = {
-        file.relative_to(out).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in made_files(out)
+        file.relative_to(out).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in made_files(out)
     }
     path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stage that the command line names and print the hashes of its files."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=[*STAGES, "all"])
     parser.add_argument("--data", type=Path, default=BUILTIN, help="folder to read from")
     parser.add_argument("--out", type=Path, default=BUILTIN, help="folder to write to")

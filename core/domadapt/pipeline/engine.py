@@ -73,7 +73,7 @@ class Run:
 
     def _why(self, name: str, will_run: set[str]) -> str:
         before = self._state.get("stages", {}).get(name, {}).get("parts")
-        if before is None:
+        if not isinstance(before, dict):
             return "never run"
         now = self.graph.parts[name]
         inputs = self.graph.nodes[name].inputs

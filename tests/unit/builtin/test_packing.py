@@ -128,14 +128,11 @@ def test_best_fit_keeps_every_token_once_and_cuts_only_what_is_longer_than_a_win
 
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=60))
 def test_best_fit_needs_few_more_windows_than_the_tokens_fill(lengths: list[int]) -> None:
-    """Best fit decreasing needs at most 11/9 of the best possible plus 4 (Johnson 1973)."""
     windows, _ = packed(lengths, 16, "best_fit")
-    more_than_half = sum(n > 8 for n in lengths)
-    best_possible = max(-(-sum(lengths) // 16), more_than_half)
-    # no two windows may be at most half full: the pieces of one would have fitted into the other
-    fill = np.count_nonzero(windows, axis=1)
-    assert (fill <= 8).sum() <= 1
-    assert len(windows) <= 2 * best_possible
+    fewest = max(-(-sum(lengths) // 16), sum(n > 8 for n in lengths))
+    # of two windows at most half full, the pieces of one would have fitted into the other
+    assert (np.count_nonzero(windows, axis=1) <= 8).sum() <= 1
+    assert len(windows) <= 2 * fewest
 
 
 @pytest.mark.parametrize("how", ["concat", "best_fit"])

@@ -18,7 +18,7 @@ from domadapt.builtin.tokens.tokenizer import DocumentTokenizer
 from domadapt.builtin.training.windows import IGNORE, WindowReader, held_out
 from domadapt.components import MixRequest
 from domadapt.errors import DataError
-from domadapt.testing.models import BEGIN, END, write_byte_tokenizer, write_tiny_model
+from domadapt.testing.models import BEGIN, write_byte_tokenizer
 
 MakeCorpus = Callable[..., Corpus]
 MakeTokens = Callable[..., TokenStore]
@@ -58,13 +58,6 @@ def test_documents_become_begin_text_end(tiny_model: Checkpoint) -> None:
     assert tokenizer.documents([]) == []
     assert tokenizer.dtype == np.uint16
     assert (tokenizer.bos, tokenizer.eos, tokenizer.pad, tokenizer.vocab_size) == (BOS, EOS, PAD, 259)
-
-
-def test_special_tokens_written_in_a_text_are_what_they_say(tiny_model: Checkpoint) -> None:
-    """A text that holds the words <|end|> must not be able to end the document... or must do it visibly."""
-    ids = DocumentTokenizer(tiny_model).documents([f"a{END}b"])[0].tolist()
-    assert ids[0] == BOS
-    assert ids[-1] == EOS
 
 
 def test_the_tokenizer_digest_is_of_the_vocabulary_not_of_the_place(tiny_model: Checkpoint, tmp_path: Path) -> None:
@@ -275,8 +268,3 @@ def test_exactly_max_epochs_repeats_are_allowed_and_one_window_more_is_not() -> 
         order(10, 0, 21, 0.0, max_epochs=2)
     with pytest.raises(DataError, match="windows of general text wanted, 0 there"):
         order(10, 0, 10, 0.5)
-
-
-def test_a_model_with_fewer_tokens_than_the_store_is_not_confused_by_it(tmp_path: Path) -> None:
-    checkpoint = write_tiny_model(tmp_path / "m")
-    assert DocumentTokenizer(checkpoint).vocab_size == 259

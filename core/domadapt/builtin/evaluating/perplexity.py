@@ -1,7 +1,8 @@
 """Bits per byte of held-out documents: the same bytes for every model, whatever its tokenizer.
 
-Rolling windows as in lm-eval's `loglikelihood_rolling`: disjoint, one token of context each. Length-sorted
-batches by token budget instead of one window after another.
+Rolling windows as in lm-eval's `loglikelihood_rolling`: each token is scored once, with one token of context
+at a window's start; the last window reaches back to be full. Length-sorted batches by token budget instead of
+one window after another.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -66,8 +67,16 @@ class Perplexity(Evaluator):
             weights=[float(len(t.encode())) for t in texts],
         )
         write_samples([samples], out)
-        protocol = f"disjoint windows of {length} tokens, 1 token of context, first {self.config.document_bytes} bytes"
+        protocol = f"rolling windows of {length} tokens, each scored once, first {self.config.document_bytes} bytes"
         return [samples.row(request, protocol)]
+
+
+class Window(NamedTuple):
+    """Token ids of one forward pass; the last `num_scored` of them count for the document."""
+
+    document: int
+    ids: list[int]
+    num_scored: int
 
 
 def first_bytes(text: str, most: int) -> str:
@@ -82,18 +91,20 @@ def document_nats(
     import torch
 
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    windows: list[tuple[int, list[int]]] = []
+    windows: list[Window] = []
     for number, ids in enumerate(tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]):
         stream = [prefix, *ids]
-        windows += [(number, stream[i : i + length + 1]) for i in range(0, len(ids), length)]
-    windows.sort(key=lambda w: -len(w[1]))  # sort is stable: the order is the same in every run
+        for first in range(0, len(ids), length):
+            end = min(first + length, len(ids))
+            windows.append(Window(number, stream[max(0, end - length) : end + 1], end - first))
+    windows.sort(key=lambda w: -len(w.ids))  # sort is stable: the order is the same in every run
     budget = min(batch_tokens, LOGIT_ELEMENTS // network.config.vocab_size)
     nats = [0.0] * len(texts)
     done = 0
     with torch.inference_mode():
         for batch in _batches(windows, budget):
-            for (number, _), value in zip(batch, _window_nats(network, [w for _, w in batch]).tolist(), strict=True):
-                nats[number] += value
+            for window, value in zip(batch, _window_nats(network, batch).tolist(), strict=True):
+                nats[window.document] += value
             done += len(batch)
             stage.progress(done, len(windows), "windows")
     for number, value in enumerate(nats):
@@ -104,22 +115,24 @@ def document_nats(
     return nats
 
 
-def _batches(windows: list[tuple[int, list[int]]], budget: int) -> Iterator[list[tuple[int, list[int]]]]:
+def _batches(windows: list[Window], budget: int) -> Iterator[list[Window]]:
     at = 0
     while at < len(windows):
-        count = max(1, budget // max(1, len(windows[at][1]) - 1))
+        count = max(1, budget // (len(windows[at].ids) - 1))
         yield windows[at : at + count]
         at += count
 
 
-def _window_nats(network: Any, windows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Sum of next-token losses of each window, float64 [B]. Padding stands on the right, behind all that counts."""
+def _window_nats(network: Any, windows: Sequence[Window]) -> torch.Tensor:
+    """Sum of scored losses of each window, float64 [B]. Padding stands on the right, behind all that counts."""
     import torch
 
-    lengths = torch.tensor([len(w) - 1 for w in windows])
+    lengths = torch.tensor([len(w.ids) - 1 for w in windows])
+    scored = torch.tensor([w.num_scored for w in windows])
     longest = int(lengths.max())
-    padded = torch.tensor([[*w, *[0] * (longest + 1 - len(w))] for w in windows], device=network.device)
+    padded = torch.tensor([[*w.ids, *[0] * (longest + 1 - len(w.ids))] for w in windows], device=network.device)
     logits_BTV = network(padded[:, :-1], use_cache=False).logits.float()
     losses = torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), padded[:, 1:].flatten(), reduction="none")
-    counts = torch.arange(longest) < lengths[:, None]
+    at = torch.arange(longest)
+    counts = (at < lengths[:, None]) & (at >= (lengths - scored)[:, None])
     return (losses.view(len(windows), longest).cpu().double() * counts).sum(1)

@@ -9,6 +9,7 @@ only tensors are merged: tokenizer, chat template and generation config are adde
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -72,8 +73,10 @@ class MergekitMerger(Merger):
         import yaml
 
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        from mergekit.config import MergeConfiguration
-        from mergekit.merge import MergeOptions, run_merge
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # mergekit 0.1.5 looks up numpy.core at import
+            from mergekit.config import MergeConfiguration
+            from mergekit.merge import MergeOptions, run_merge
 
         from domadapt.builtin.training.torch_loop import stored_dtype
 

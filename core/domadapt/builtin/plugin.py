@@ -61,7 +61,7 @@ def adapt_register_evaluators() -> Iterable[type[Evaluator]]:
 @hookimpl
 def adapt_register_benchmarks() -> Iterable[Benchmark]:
     """Following simple instructions in the chat format."""
-    return (Benchmark("instruct_format", "Simple instructions answered exactly, in the chat format", TASKS),)
+    return (Benchmark("instruct_format", "Simple instructions, answered exactly in the chat format of the built-in models", TASKS),)
 
 
 @hookimpl

@@ -11,7 +11,6 @@ import yaml
 from domadapt.components import Benchmark
 from domadapt.errors import DataError
 
-
 _FUNCTION = re.compile(r"!function\s+([\w.]+)\.\w+")
 
 

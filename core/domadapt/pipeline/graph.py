@@ -172,7 +172,7 @@ def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
             "tokens",
             [_identity(resolved.mixer)],
             options,
-            {**corpora, "tokenizer": "model.base"},
+            {**corpora, "tokenizer": f"model.{recipe.model.start}"},
             TokenStore,
             work.tokens(resolved.mixer, recipe.mix, num_samples, samples_per_step),
         )

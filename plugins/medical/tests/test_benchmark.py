@@ -1,4 +1,4 @@
-"""The benchmark: reproducible, fair to length, apart from the sample corpus, and readable by lm-eval."""
+"""The benchmark: reproducible, fair to length and words, apart from the sample corpus, and readable by lm-eval."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ def test_neither_position_nor_length_gives_the_answer_away(items: list[dict[str,
     # chance is 0.25, its standard error 0.028
     for position in range(4):
         assert 0.15 < share([position] * len(items)) < 0.35
-    assert 0.15 < share([row.index(max(row)) for row in lengths]) < 0.35
-    assert 0.15 < share([row.index(min(row)) for row in lengths]) < 0.35
+    assert all(len(set(row)) == 1 for row in lengths)
+    for item in items:
+        assert len({tuple(sorted(choice.removesuffix(".").split())) for choice in item["choices"]}) == 1
 
 
 def test_no_item_is_part_of_the_sample_corpus(items: list[dict[str, Any]]) -> None:

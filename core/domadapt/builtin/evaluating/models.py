@@ -18,16 +18,16 @@ def loaded(checkpoint: Checkpoint) -> tuple[Any, Any]:
 @lru_cache(maxsize=1)
 def _load(folder: Path) -> tuple[Any, Any]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
+
+    from domadapt.builtin.models.weights import load_causal_lm
 
     gpu = torch.cuda.is_available()
+    model = load_causal_lm(folder, torch.bfloat16 if gpu else torch.float32)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if gpu else torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{folder}: no causal language model with a tokenizer that transformers can load ({error})"
-        ) from error
+        raise DataError(f"{folder}: no tokenizer that transformers can load ({error})") from error
     return model.to("cuda" if gpu else "cpu").eval(), tokenizer
 
 

@@ -20,6 +20,8 @@ from domadapt.artifacts import Checkpoint
 from domadapt.components import Merger, Options, Stage, WeightedCheckpoint
 from domadapt.errors import StageError
 
+OUTPUT = "lm_head.weight"
+
 
 class ParentDensities(Options):
     """A density of its own for each parent."""
@@ -80,6 +82,7 @@ class MergekitMerger(Merger):
 
         from domadapt.builtin.training.torch_loop import stored_dtype
 
+        _check_shapes(stage, ancestor, models)
         dtype = str(stored_dtype(models[0].checkpoint)).removeprefix("torch.")
         recipe = {**self.recipe(ancestor, models), "dtype": "float32", "out_dtype": dtype}
         options = MergeOptions(
@@ -93,7 +96,7 @@ class MergekitMerger(Merger):
         )
         try:
             run_merge(MergeConfiguration.model_validate(recipe), str(out), options)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError) as error:  # its own refusals; a full disk is the engine's to tell
             raise StageError(f"{stage.name}: mergekit could not merge ({error})") from error
         named = yaml.safe_dump(_with_roles(recipe, ancestor, models), sort_keys=False)
         (out / "mergekit_config.yml").write_text(named)
@@ -177,6 +180,26 @@ class DareLinear(MergekitMerger):
     name: ClassVar[str] = "dare_linear"
     Config: ClassVar[type[Options]] = DareOptions
     uses_ancestor: ClassVar[bool] = True
+
+
+def _check_shapes(stage: Stage, ancestor: Checkpoint, models: Sequence[WeightedCheckpoint]) -> None:
+    """The same tensors of the same shapes in all parents; mergekit's own message names neither."""
+    from domadapt.builtin.models.weights import tensor_shapes
+
+    first = models[0].checkpoint
+    wanted = tensor_shapes(first.path)
+    for other in (ancestor, *(m.checkpoint for m in models[1:])):
+        shapes = tensor_shapes(other.path)
+        for name in sorted({*wanted, *shapes} - {OUTPUT}):  # a tied output layer is not stored
+            if wanted.get(name) != shapes.get(name):
+                raise StageError(
+                    f"{stage.name}: {name} is {_shape(wanted.get(name))} in the {first.role} model and "
+                    f"{_shape(shapes.get(name))} in the {other.role} model; merge checkpoints of one architecture"
+                )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else f"of shape {list(shape)}"
 
 
 def _path(checkpoint: Checkpoint) -> str:

@@ -65,16 +65,23 @@ class _Run:
     def __init__(self, request: TrainRequest, out: Path, stage: Stage, *, gradient_checkpointing: bool) -> None:
         import torch
 
+        from domadapt.builtin.models.weights import load_causal_lm
+        from domadapt.builtin.tokens.tokenizer import DocumentTokenizer
         from domadapt.builtin.training.windows import WindowReader
 
         self.request, self.out, self.stage, self.settings = request, out, stage, request.settings
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = load_model(request.start).to(self.device)
+        self.model = load_causal_lm(request.start.path, torch.float32).to(self.device)
         vocab = self.model.get_input_embeddings().num_embeddings
         if request.tokens.facts["vocab_size"] > vocab:
             raise DataError(
                 f"train: the token store has {request.tokens.facts['vocab_size']} tokens, the model's embedding "
                 f"{vocab}; base and instruct must share one vocabulary"
+            )
+        if DocumentTokenizer(request.start).digest() != request.tokens.facts["tokenizer"]:
+            raise DataError(
+                f"train: the tokenizer in {request.start.path} is not the one that made the tokens; "
+                "base and instruct must share one vocabulary"
             )
         if gradient_checkpointing:
             # its first name warns in transformers 5.23 and goes with 6; the new one is not in 5.0
@@ -234,14 +241,3 @@ def stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
 
     dtype = AutoConfig.from_pretrained(checkpoint.path).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
-
-
-def load_model(checkpoint: Checkpoint) -> Any:
-    """The model with fp32 weights. Raises DataError when transformers cannot load the folder."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    try:
-        return AutoModelForCausalLM.from_pretrained(checkpoint.path, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{checkpoint.path}: no causal language model that transformers can load ({error})") from error

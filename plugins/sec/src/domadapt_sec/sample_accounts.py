@@ -70,7 +70,9 @@ def _commercial(
         "debt": round(revenue * rng.uniform(*economics.debt)),
         "other_liabilities": round(revenue * rng.uniform(0.01, 0.08)),
     }
-    assets = sum(balance[k] for k in ("cash", "receivables", "inventories", "prepaid", "plant", "goodwill", "other_assets"))
+    assets = sum(
+        balance[k] for k in ("cash", "receivables", "inventories", "prepaid", "plant", "goodwill", "other_assets")
+    )
     net_worth = assets - sum(balance[k] for k in ("payables", "accrued", "debt", "other_liabilities"))
     if net_worth < 0.2 * assets:
         balance["cash"] += round(0.2 * assets) - net_worth
@@ -108,7 +110,9 @@ def _commercial(
             after["payables"] = max(0, balance["payables"] + round(flows["cost"] * rng.uniform(-0.03, 0.035)))
             after["accrued"] = max(0, balance["accrued"] + round(sales * rng.uniform(-0.012, 0.014)))
             flows["capital_spending"] = round(depreciation * rng.uniform(0.75, 1.45))
-            flows["acquisitions"] = round(level * rng.uniform(0.2, 0.6)) if rng.random() < 0.05 and flows["net"] > 0 else 0
+            flows["acquisitions"] = (
+                round(level * rng.uniform(0.2, 0.6)) if rng.random() < 0.05 and flows["net"] > 0 else 0
+            )
             after["prepaid"] = max(1, balance["prepaid"] + round(level * rng.uniform(-0.006, 0.007)))
             after["other_assets"] = max(1, balance["other_assets"] + round(level * rng.uniform(-0.01, 0.011)))
             after["other_liabilities"] = max(1, balance["other_liabilities"] + round(level * rng.uniform(-0.009, 0.01)))
@@ -139,11 +143,19 @@ def _finance(flows: dict[str, int], before: Amounts, after: dict[str, int], leve
     flows["operating_cash"] = sum(
         flows[k]
         for k in (
-            "net", "depreciation", "stock_compensation", "change_receivables", "change_inventories", "change_payables", "change_other",
+            "net",
+            "depreciation",
+            "stock_compensation",
+            "change_receivables",
+            "change_inventories",
+            "change_payables",
+            "change_other",
         )
     )
     flows["investing_cash"] = -flows["capital_spending"] - flows["acquisitions"]
-    left = before["cash"] + flows["operating_cash"] + flows["investing_cash"] - flows["dividends"] - flows["repurchases"]
+    left = (
+        before["cash"] + flows["operating_cash"] + flows["investing_cash"] - flows["dividends"] - flows["repurchases"]
+    )
     floor = round(level * (0.15 + 2 * research))
     need = max(0, floor - left)
     flows["shares_issued"] = need + floor if need and research > 1 else 0
@@ -197,7 +209,9 @@ def _bank(economics: Economics, first_year: int, num_years: int, income: float, 
             flows["cost"] = flows["deposit_expense"] + flows["borrowing_expense"]
             flows["net_interest"] = flows["revenue"] - flows["cost"]
             flows["fees"] = round(flows["net_interest"] * fees * rng.uniform(0.9, 1.1))
-            flows["overhead"] = round((flows["net_interest"] + flows["fees"]) * (expenses + 0.28) * rng.uniform(0.97, 1.03))
+            flows["overhead"] = round(
+                (flows["net_interest"] + flows["fees"]) * (expenses + 0.28) * rng.uniform(0.97, 1.03)
+            )
             flows["pretax"] = flows["net_interest"] - flows["provision"] + flows["fees"] - flows["overhead"]
             flows["tax"] = max(0, round(flows["pretax"] * tax_rate))
             flows["net"] = flows["pretax"] - flows["tax"]

@@ -10,7 +10,7 @@ import json
 import textwrap
 from collections.abc import Callable, Iterator
 
-from domadapt_sec.sample_filings import Block, Centered, Document, Heading, Section, Submission
+from domadapt_sec.sample_document import Block, Centered, Document, Heading, Section, Submission
 from domadapt_sec.sample_statements import Row, Table, Value
 
 WIDTH = 76
@@ -90,7 +90,11 @@ def early_html(document: Document) -> str:
             body.append(f"<P><FONT SIZE=2><B>{_text(item_heading(section))}</B></FONT>")
         body += [_early_block(block) for block in section.blocks]
     title = _text(document.description)
-    return f"<HTML>\n<HEAD>\n<TITLE>{title}</TITLE>\n</HEAD>\n<BODY BGCOLOR=#FFFFFF>\n" + "\n".join(body) + "\n</BODY>\n</HTML>\n"
+    return (
+        f"<HTML>\n<HEAD>\n<TITLE>{title}</TITLE>\n</HEAD>\n<BODY BGCOLOR=#FFFFFF>\n"
+        + "\n".join(body)
+        + "\n</BODY>\n</HTML>\n"
+    )
 
 
 def _early_block(block: Block) -> str:
@@ -99,8 +103,12 @@ def _early_block(block: Block) -> str:
     if isinstance(block, Heading):
         return f"<P><FONT SIZE=2><I>{_text(block.text)}</I></FONT>"
     if isinstance(block, Centered):
-        return "<CENTER>" + "<BR>\n".join(f"<FONT SIZE=2>{_text(line)}</FONT>" for line in block.lines) + "</CENTER>\n<HR>"
-    rows = [f"<TR><TD>&nbsp;<TD ALIGN=RIGHT COLSPAN=2><B>{'<TD ALIGN=RIGHT COLSPAN=2><B>'.join(map(_text, block.columns))}</B>"]
+        return (
+            "<CENTER>" + "<BR>\n".join(f"<FONT SIZE=2>{_text(line)}</FONT>" for line in block.lines) + "</CENTER>\n<HR>"
+        )
+    rows = [
+        f"<TR><TD>&nbsp;<TD ALIGN=RIGHT COLSPAN=2><B>{'<TD ALIGN=RIGHT COLSPAN=2><B>'.join(map(_text, block.columns))}</B>"
+    ]
     for row in block.rows:
         cells = "".join(f"<TD ALIGN=RIGHT>{'$' if row.total else ''}<TD ALIGN=RIGHT>{figure(v)}" for v in row.values)
         rows.append(f"<TR><TD>{_text(row.label)}{cells}")
@@ -134,7 +142,9 @@ def _styled_block(block: Block, tagged: Tagged) -> str:
     if isinstance(block, Heading):
         return f'<div style="{STYLE};font-style:italic"><span>{_text(block.text)}</span></div>'
     if isinstance(block, Centered):
-        return "".join(f'<div style="{STYLE};text-align:center"><span>{_text(line)}</span></div>' for line in block.lines)
+        return "".join(
+            f'<div style="{STYLE};text-align:center"><span>{_text(line)}</span></div>' for line in block.lines
+        )
     heads = "".join(f'<td colspan="3" style="text-align:right"><span>{_text(c)}</span></td>' for c in block.columns)
     rows = [f"<tr><td></td>{heads}</tr>"]
     for row in block.rows:
@@ -171,7 +181,10 @@ def inline_xbrl(submission: Submission, document: Document) -> str:
         "EntityCentralIndexKey": f"{company.cik:010d}", "EntityRegistrantName": company.name, "DocumentType": document.form,
         "DocumentPeriodEndDate": ended, "AmendmentFlag": str(document.form.endswith("/A")).lower(),
     }  # fmt: skip
-    hidden = "".join(f'<ix:nonNumeric contextRef="c-1" name="dei:{k}" id="h-{k}">{_text(v)}</ix:nonNumeric>' for k, v in facts.items())
+    hidden = "".join(
+        f'<ix:nonNumeric contextRef="c-1" name="dei:{k}" id="h-{k}">{_text(v)}</ix:nonNumeric>'
+        for k, v in facts.items()
+    )
     contexts = "".join(
         f'<xbrli:context id="c-{i}"><xbrli:entity><xbrli:identifier scheme="http://www.sec.gov/CIK">{company.cik:010d}'
         f"</xbrli:identifier></xbrli:entity><xbrli:period><xbrli:startDate>{year - i}-01-01</xbrli:startDate>"

@@ -8,9 +8,12 @@ item can never be about a company that the sample source emits, whatever its see
 from __future__ import annotations
 
 import random
+import tomllib
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from domadapt_sec.sample_accounts import Accounts, simulate
 from domadapt_sec.sample_industries import Industry, industries
@@ -18,68 +21,29 @@ from domadapt_sec.sample_industries import Industry, industries
 NUM_YEARS = 5
 FIRST_FILING, LAST_FILING = 1993, 2024
 
-STEMS = (
-    "Alder Amber Arden Ashby Aspen Balsam Barlow Baxley Beckett Belmar Birch Blackwell Bramble Brant Briar Calder"
-    " Camden Canter Carrow Castell Cedar Chandler Clarion Colby Corbin Cordell Crane Cresson Dalton Darrow Delmore"
-    " Denby Dorset Drayton Dunmore Eastlake Edgemont Elden Ellery Emmett Fairlie Falcon Farrow Fenwick Finch Foxhall"
-    " Galen Garnet Glenmore Granby Grantham Greer Hadley Halden Harrow Haven Hawley Heron Hollis Ironton Iverson"
-    " Juniper Kelso Kendrick Kestrel Kirby Lander Larkin Laurel Linden Lorimer Lowell Madrone Marlow Marsden Maynard"
-    " Mercer Merrow Milford Morrow Nevis Norwood Oakley Orchard Orrin Ottery Paxton Pell Pembrook Perrin Quarry"
-    " Quill Radnor Ransom Redfern Renwick Ridley Rowan Sable Salter Sawyer Selby Sheldon Sorrel Stanton Sterrett"
-    " Sutter Tamarack Tarrant Thorne Tilden Trask Tresham Tyndall Upton Vance Varley Verity Wakefield Walden Warrick"
-    " Wexley Whitlow Wilder Winslow Wyeth Yardley Yarrow Zellner"
-).split()
-TAILS = (
-    "brook field mont ridge ton bury wood vale gate land mark ford stone well line crest point haven dale worth view"
-).split()
-TRADES = {
-    "semiconductors": ("Semiconductor", "Microdevices", "Microsystems", "Circuits"),
-    "software": ("Software", "Systems", "Technologies", "Data"),
-    "devices": ("Medical", "Surgical", "Orthopedics", "Medical Technologies"),
-    "biotech": ("Therapeutics", "Biosciences", "Pharmaceuticals", "Genetics"),
-    "chemicals": ("Chemical", "Specialty Products", "Materials", "Industries"),
-    "bank": ("Bancorp", "Bancshares", "Financial", "Community Bankshares"),
-    "restaurants": ("Restaurants", "Grill", "Hospitality", "Restaurant Group"),
-    "retail": ("Stores", "Outfitters", "Merchandise", "Trading"),
-    "trucking": ("Transport", "Freight Systems", "Express", "Logistics"),
-    "oil_gas": ("Petroleum", "Exploration", "Energy", "Oil & Gas"),
-    "utility": ("Power", "Electric", "Energy", "Light & Power"),
-    "foods": ("Foods", "Packing", "Provisions", "Brands"),
-    "machinery": ("Machinery", "Manufacturing", "Industries", "Engineering"),
-    "reit": ("Realty", "Properties", "Property Trust", "Real Estate"),
-}
-CITIES = (
-    ("Akron", "Ohio", "OH", "443", "330"), ("Tulsa", "Oklahoma", "OK", "741", "918"),
-    ("Boise", "Idaho", "ID", "837", "208"), ("Dayton", "Ohio", "OH", "454", "937"),
-    ("Peoria", "Illinois", "IL", "616", "309"), ("Reno", "Nevada", "NV", "895", "775"),
-    ("Mobile", "Alabama", "AL", "366", "251"), ("Worcester", "Massachusetts", "MA", "016", "508"),
-    ("San Jose", "California", "CA", "951", "408"), ("Tacoma", "Washington", "WA", "984", "253"),
-    ("Lubbock", "Texas", "TX", "794", "806"), ("Houston", "Texas", "TX", "770", "713"),
-    ("Rochester", "New York", "NY", "146", "585"), ("Green Bay", "Wisconsin", "WI", "543", "920"),
-    ("Knoxville", "Tennessee", "TN", "379", "865"), ("Durham", "North Carolina", "NC", "277", "919"),
-    ("Lancaster", "Pennsylvania", "PA", "176", "717"), ("Cedar Rapids", "Iowa", "IA", "524", "319"),
-    ("Boulder", "Colorado", "CO", "803", "303"), ("Savannah", "Georgia", "GA", "314", "912"),
-    ("Omaha", "Nebraska", "NE", "681", "402"), ("Duluth", "Minnesota", "MN", "558", "218"),
-    ("Trenton", "New Jersey", "NJ", "086", "609"), ("Shreveport", "Louisiana", "LA", "711", "318"),
-    ("Fort Wayne", "Indiana", "IN", "468", "260"), ("Tucson", "Arizona", "AZ", "857", "520"),
-    ("Portland", "Oregon", "OR", "972", "503"), ("Roanoke", "Virginia", "VA", "240", "540"),
-    ("Grand Rapids", "Michigan", "MI", "495", "616"), ("Provo", "Utah", "UT", "846", "801"),
-)  # fmt: skip
-STREETS = "Commerce Drive|Industrial Parkway|Main Street|Lakeview Road|Technology Way|Corporate Center|River Road".split("|")
-FIRST_NAMES = (
-    "James Mary Robert Linda Thomas Karen Daniel Susan Paul Margaret Kevin Donna Brian Ruth Gary Ellen Stephen Anita"
-    " Frank Laura Peter Diane Carl Judith Walter Priya Hector Mei Samuel Grace Leonard Ingrid Raymond Celeste"
-).split()
-LAST_NAMES = (
-    "Abbott Barnhart Castellano Dietrich Ellsworth Fairbanks Gallagher Hendricks Ishikawa Jankowski Kowalski Lindqvist"
-    " Macready Novak Okafor Petersen Quintero Reinhart Sandoval Thackeray Underhill Valdez Whitcomb Yamada Zimmerman"
-    " Ashford Brannigan Crowley Delacroix Engstrom Fontaine Grimaldi Holloway"
-).split()
-AUDITORS = ("Calder & Wynn LLP", "Thornbury Pike LLP", "Messer, Lott & Company", "Haverhill Stokes LLP", "Odell Brandt LLP")
-LENDERS = ("First Meridian Bank", "Union Lakes Bank", "Harbor National Bank", "Commonwealth Trust Company", "Prairie State Bank")
 LARGEST = {"bank": 8.2, "reit": 8.9, "oil_gas": 9.2}  # powers of ten of dollars of revenue
 YOUNG = ("semiconductors", "software", "biotech", "reit")
 YEAR_ENDS = (((12, 31), 7), ((6, 30), 2), ((9, 30), 2), ((3, 31), 1))
+
+
+@dataclass(frozen=True)
+class Names:
+    """What names, people and places are drawn from, see `sample_names.toml`."""
+
+    stems: Sequence[str]
+    tails: Sequence[str]
+    first_names: Sequence[str]
+    last_names: Sequence[str]
+    streets: Sequence[str]
+    auditors: Sequence[str]
+    lenders: Sequence[str]
+    cities: Sequence[tuple[str, str, str, str, str]]
+
+
+@cache
+def names() -> Names:
+    """The lists of names."""
+    return Names(**tomllib.loads(Path(__file__).with_name("sample_names.toml").read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)
@@ -124,29 +88,29 @@ def reserved(name: str) -> bool:
 def companies(seed: int, count: int, for_benchmark: bool = False) -> Iterator[Company]:
     """`count` companies, one industry after the other; names, CIKs and accession numbers are unique."""
     rng = random.Random(f"sec.sample/{seed}/{'benchmark' if for_benchmark else 'companies'}")
-    names: set[str] = set()
+    taken: set[str] = set()
     ciks: set[int] = set()
     for number in range(count):
         industry = industries()[number % len(industries())]
         while True:
             short, name = _name(industry, rng)
             cik = rng.randrange(700_000, 1_999_000)
-            if short not in names and cik not in ciks and reserved(short) == for_benchmark:
+            if short not in taken and cik not in ciks and reserved(short) == for_benchmark:
                 break
-        names.add(short)
+        taken.add(short)
         ciks.add(cik)
         yield _company(industry, name, short, cik, rng)
 
 
 def _name(industry: Industry, rng: random.Random) -> tuple[str, str]:
     """The stem that identifies a company, and its full name."""
-    short = rng.choice(STEMS)
+    short = rng.choice(names().stems)
     if rng.random() < 0.6:
-        tail = rng.choice(TAILS)
+        tail = rng.choice(names().tails)
         short = short if short.lower().endswith(tail) else short + tail
     elif rng.random() < 0.5:
         short = f"{short} {rng.choice(('River', 'Lake', 'Valley', 'Harbor', 'Creek', 'Mountain', 'Coast', 'County'))}"
-    trade = rng.choice(TRADES[industry.key])
+    trade = rng.choice(industry.names)
     legal = rng.choice((", Inc.", " Corporation", " Corp.", " Company", ", Inc.", " Holdings, Inc."))
     if industry.key in ("reit", "bank"):
         legal = rng.choice((", Inc.", " Corporation", ""))
@@ -154,18 +118,25 @@ def _name(industry: Industry, rng: random.Random) -> tuple[str, str]:
 
 
 def _company(industry: Industry, name: str, short: str, cik: int, rng: random.Random) -> Company:
-    city, state, code, zip_prefix, area = rng.choice(CITIES)
+    city, state, code, zip_prefix, area = rng.choice(names().cities)
     filing_year = rng.randint(FIRST_FILING, LAST_FILING - 1)
-    size = 10 ** rng.uniform(6.6, 7.5) if industry.key == "biotech" else 10 ** rng.uniform(7.3, LARGEST.get(industry.key, 9.7))
-    places = [c[0] + ", " + c[1] for c in rng.sample(CITIES, 5)]
+    size = (
+        10 ** rng.uniform(6.6, 7.5)
+        if industry.key == "biotech"
+        else 10 ** rng.uniform(7.3, LARGEST.get(industry.key, 9.7))
+    )
+    places = [c[0] + ", " + c[1] for c in rng.sample(names().cities, 5)]
     words = {
-        symbol: tuple(rng.sample(phrases, max(2, (2 * len(phrases) + 2) // 3))) for symbol, phrases in industry.words.items()
+        symbol: tuple(rng.sample(phrases, max(2, (2 * len(phrases) + 2) // 3)))
+        for symbol, phrases in industry.words.items()
     }
     people = tuple(
         f"{first} {rng.choice('ABCDEGHJLMPRSTW')}. {last}"
-        for first, last in zip(rng.sample(FIRST_NAMES, 6), rng.sample(LAST_NAMES, 6), strict=True)
+        for first, last in zip(rng.sample(names().first_names, 6), rng.sample(names().last_names, 6), strict=True)
     )
-    segments = tuple(rng.sample(industry.words["segments"], min(len(industry.words["segments"]), rng.choice((1, 2, 2, 3)))))
+    segments = tuple(
+        rng.sample(industry.words["segments"], min(len(industry.words["segments"]), rng.choice((1, 2, 2, 3))))
+    )
     days, weights = zip(*YEAR_ENDS, strict=True)
     return Company(
         industry=industry,
@@ -174,7 +145,7 @@ def _company(industry: Industry, name: str, short: str, cik: int, rng: random.Ra
         cik=cik,
         founded=rng.randint(filing_year - 22 if industry.key in YOUNG else 1898, filing_year - 8),
         city=(city, state, code),
-        street=f"{rng.randint(1, 98) * 25} {rng.choice(STREETS)}",
+        street=f"{rng.randint(1, 98) * 25} {rng.choice(names().streets)}",
         zip=f"{zip_prefix}{rng.randint(0, 99):02d}",
         phone=f"({area}) 555-{rng.randint(100, 9999):04d}",
         incorporated=rng.choice((("Delaware", "DE"), ("Delaware", "DE"), (state, code))),
@@ -183,8 +154,8 @@ def _company(industry: Industry, name: str, short: str, cik: int, rng: random.Ra
         year_end=(12, 31) if industry.key in ("bank", "utility", "reit") else rng.choices(days, weights)[0],
         filing_year=filing_year,
         officers=people,
-        auditor=rng.choice(AUDITORS),
-        lender=rng.choice(LENDERS),
+        auditor=rng.choice(names().auditors),
+        lender=rng.choice(names().lenders),
         exchange=rng.choice(("New York Stock Exchange", "Nasdaq National Market", "American Stock Exchange"))
         if filing_year < 2006
         else rng.choice(("New York Stock Exchange", "Nasdaq Global Select Market", "Nasdaq Capital Market")),

@@ -15,7 +15,7 @@ import zipfile
 from dataclasses import dataclass
 
 from domadapt_sec import sample_bodies as bodies
-from domadapt_sec.sample_filings import Document, Submission
+from domadapt_sec.sample_document import Document, Submission
 
 FIRST_HTML, FIRST_STYLED, FIRST_INLINE = 2000, 2008, 2019
 
@@ -107,7 +107,9 @@ def full_text(submission: Submission, rng: random.Random) -> bytes:
         f"\t\tBUSINESS PHONE:\t\t{company.phone}",
         "</SEC-HEADER>",
     ]
-    parts = [_part(number, document, _body(submission, document)) for number, document in enumerate(submission.documents, 1)]
+    parts = [
+        _part(number, document, _body(submission, document)) for number, document in enumerate(submission.documents, 1)
+    ]
     parts += _attachments(submission, len(parts), rng)
     text = "\n".join(header) + "\n" + "".join(parts) + "</SEC-DOCUMENT>\n"
     if submission.filed[0] < 2001:
@@ -144,7 +146,9 @@ def disseminated(submission: Submission, rng: random.Random) -> bytes:
         "</FILING-VALUES>",
         "</FILER>",
     ]
-    parts = [_part(number, document, _body(submission, document)) for number, document in enumerate(submission.documents, 1)]
+    parts = [
+        _part(number, document, _body(submission, document)) for number, document in enumerate(submission.documents, 1)
+    ]
     parts += _attachments(submission, len(parts), rng)
     return ("\n".join(tags) + "\n" + "".join(parts) + "</SUBMISSION>\n").encode("cp1252", "xmlcharrefreplace")
 
@@ -182,7 +186,9 @@ def _attachments(submission: Submission, count: int, rng: random.Random) -> list
         parts.append(_raw_part(count, "GRAPHIC", "logo.gif", body))
     if submission.filed[0] >= FIRST_INLINE and submission.form != "8-K" and rng.random() < 0.5:
         facts = submission.company.accounts.flows(submission.company.filing_year)
-        lines = [f'<us-gaap:{key} contextRef="c-1" unitRef="usd">{value}</us-gaap:{key}>\n' for key, value in facts.items()]
+        lines = [
+            f'<us-gaap:{key} contextRef="c-1" unitRef="usd">{value}</us-gaap:{key}>\n' for key, value in facts.items()
+        ]
         body = f"<XML>\n<?xml version='1.0' encoding='ASCII'?>\n<xbrli:xbrl>\n{''.join(lines)}</xbrli:xbrl>\n</XML>\n"
         parts.append(_raw_part(count + 1, "EX-101.INS", f"{submission.company.ticker.lower()}.xml", body))
     return parts

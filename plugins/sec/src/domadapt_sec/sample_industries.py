@@ -37,7 +37,7 @@ class Economics:
 
 @dataclass(frozen=True)
 class Industry:
-    """One industry. sic, title: as in EDGAR's list.  revenue, cost: the captions its companies use.
+    """One industry. sic, title: as in EDGAR's list.  names: what its companies have in theirs.  revenue, cost: the captions its companies use.
 
     words: grammar symbol -> phrases, of which a company takes a part for its own.
     """
@@ -45,6 +45,7 @@ class Industry:
     key: str
     sic: str
     title: str
+    names: tuple[str, ...]
     model: Literal["commercial", "bank"]
     revenue: str
     cost: str
@@ -60,6 +61,7 @@ def industries() -> tuple[Industry, ...]:
         Industry(
             key=key,
             economics=Economics(**{name: tuple(values) for name, values in table.pop("economics").items()}),
+            names=tuple(table.pop("names")),
             words={symbol: tuple(phrases) for symbol, phrases in table.pop("words").items()},
             **table,
         )

@@ -15,12 +15,12 @@ from functools import cache
 from pathlib import Path
 
 from domadapt.testing.prose import Fact, Grammar, Writer
-
-from domadapt_sec.sample_company import LAST_NAMES, LENDERS, Company
+from domadapt_sec.sample_company import Company, names
 from domadapt_sec.sample_industries import Industry, industries
 
-SMALL = "two three four five six seven eight nine eleven twelve".split()
-MONTHS = "January February March April May June July August September October November December".split()
+SMALL = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "eleven", "twelve")
+MONTHS = ("January", "February", "March", "April", "May", "June", "July")
+MONTHS += ("August", "September", "October", "November", "December")
 ORDINALS = ("first", "second", "third", "fourth")
 REGIONS = ("Midwest", "Southeast", "Northeast", "Southwest", "Pacific Northwest", "Mid-Atlantic states", "Gulf Coast")
 CODE_OF_MARKET = {"New York Stock Exchange": "NYSE", "American Stock Exchange": "AMEX"}
@@ -33,7 +33,8 @@ THIRD_PERSON = {"be": "is", "have": "has", "do": "does"}
 def _rules() -> dict[str, list[str]]:
     tables = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     return {
-        symbol: ["" if line == "-" else line for line in block.strip("\n").split("\n")] for symbol, block in tables.items()
+        symbol: ["" if line == "-" else line for line in block.strip("\n").split("\n")]
+        for symbol, block in tables.items()
     }
 
 
@@ -54,7 +55,9 @@ def _grammar(industry: Industry, stories: tuple[str, ...]) -> Grammar:
     marks = {"[goods] ": industry.economics.inventory_days[1] > 20, "[firm] ": not bank, "[bank] ": bank}
     rules: dict[str, list[str]] = {"story": list(stories)}
     for symbol, lines in _rules().items():
-        kept = [line for line in lines if not any(line.startswith(mark) and not wanted for mark, wanted in marks.items())]
+        kept = [
+            line for line in lines if not any(line.startswith(mark) and not wanted for mark, wanted in marks.items())
+        ]
         rules[symbol] = [line.partition("] ")[2] if line.startswith(tuple(marks)) else line for line in kept]
         if symbol.startswith(TOLD_IN_ORDER):
             rules |= {f"{symbol}_{number}": [line] for number, line in enumerate(rules[symbol], 1)}
@@ -253,7 +256,7 @@ def _identity(company: Company, year: int, quarter: int) -> dict[str, Fact]:
     month, day = quarter_end(company, quarter)
     end_year = calendar_year(company, year, quarter)
     after = month % 12 + 1
-    new_officer = f"{company.officers[5].rsplit(' ', 1)[0]} {LAST_NAMES[company.cik % len(LAST_NAMES)]}"
+    new_officer = f"{company.officers[5].rsplit(' ', 1)[0]} {names().last_names[company.cik % len(names().last_names)]}"
     return {
         "full_name": company.name,
         "quote_open": '"',
@@ -290,7 +293,6 @@ def _identity(company: Company, year: int, quarter: int) -> dict[str, Fact]:
         "hot_month": lambda rng: rng.choice(MONTHS[5:9]),
         "strong_quarter": ORDINALS[max(range(4), key=lambda i: company.industry.economics.seasons[i])],
         "dividend_policy": _dividend_policy(company, year),
-        "other_bank": lambda rng: rng.choice(LENDERS),
     }
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from domadapt.testing.prose import Writer
-
 from domadapt_sec.sample_company import Company
 from domadapt_sec.sample_prose import SMALL, calendar_year, capital, date, money, quarter_end
 
@@ -58,7 +57,10 @@ class Comparison:
             return f"the {quarter} quarter of {self.year}", f"the {quarter} quarter of {self.year - 1}"
         if rng.random() < 0.5:
             return f"the {count} months ended {date(end, month, day)}", "the corresponding period of the prior year"
-        return f"the {count} months ended {date(end, month, day)}", f"the {count} months ended {date(end - 1, month, day)}"
+        return (
+            f"the {count} months ended {date(end, month, day)}",
+            f"the {count} months ended {date(end - 1, month, day)}",
+        )
 
 
 def percent(now: float, before: float) -> str:

@@ -161,8 +161,13 @@ def _income(company: Company, periods: Periods) -> list[Row]:
 
 
 def _bank_income(company: Company, periods: Periods) -> list[Row]:
-    earned = _rows((("Interest and fees on loans", "loan_income", ""), ("Interest on securities", "securities_income", "")), periods)
-    paid = _rows((("Interest on deposits", "deposit_expense", ""), ("Interest on borrowings", "borrowing_expense", "")), periods)
+    earned = _rows(
+        (("Interest and fees on loans", "loan_income", ""), ("Interest on securities", "securities_income", "")),
+        periods,
+    )
+    paid = _rows(
+        (("Interest on deposits", "deposit_expense", ""), ("Interest on borrowings", "borrowing_expense", "")), periods
+    )
     total_earned = _sum(company.industry.revenue, earned, "InterestAndDividendIncomeOperating")
     total_paid = _sum(company.industry.cost, paid, "InterestExpense")
     spread = _minus("Net interest income", total_earned, total_paid, "InterestIncomeExpenseNet")
@@ -194,13 +199,17 @@ def balance_sheet(company: Company, ends: Sequence[tuple[int, int]], title: str)
     total_owed = _sum("Total liabilities", liabilities, "Liabilities")
     equity = _rows(EQUITY, periods)
     total_equity = _sum("Total stockholders' equity", equity, "StockholdersEquity")
-    both = _sum("Total liabilities and stockholders' equity", (total_owed, total_equity), "LiabilitiesAndStockholdersEquity")
+    both = _sum(
+        "Total liabilities and stockholders' equity", (total_owed, total_equity), "LiabilitiesAndStockholdersEquity"
+    )
     rows += [_sum("Total assets", assets, "Assets"), *owed, total_owed, *equity, total_equity, both]
     columns = tuple(date(calendar_year(company, y, q), *quarter_end(company, q)) for y, q in ends)
     return Table(title, unit_note(company), columns, tuple(rows))
 
 
-def cash_flows(company: Company, periods: Periods, starts: Sequence[int], columns: tuple[str, ...], title: str) -> Table:
+def cash_flows(
+    company: Company, periods: Periods, starts: Sequence[int], columns: tuple[str, ...], title: str
+) -> Table:
     """The statement of cash flows. starts: cash at the beginning of each period."""
     operating = _rows(OPERATING, periods)
     invested, financed = _rows(INVESTING, periods), _rows(FINANCING, periods)
@@ -209,7 +218,11 @@ def cash_flows(company: Company, periods: Periods, starts: Sequence[int], column
         lent = tuple(p["financing_cash"] + p["dividends"] for p in periods)
         financed = [Row("Net change in deposits and borrowings", lent), *_rows(FINANCING[-1:], periods)]
     totals = [
-        _sum("Net cash provided by (used in) operating activities", operating, "NetCashProvidedByUsedInOperatingActivities"),
+        _sum(
+            "Net cash provided by (used in) operating activities",
+            operating,
+            "NetCashProvidedByUsedInOperatingActivities",
+        ),
         _sum("Net cash used in investing activities", invested, "NetCashProvidedByUsedInInvestingActivities"),
     ]
     rows = [*operating, totals[0], *invested, totals[1], *financed]
@@ -233,4 +246,6 @@ def segment_revenue(company: Company, periods: Periods, columns: tuple[str, ...]
         left = tuple(a - b for a, b in zip(left, values, strict=True))
         rows.append(Row(segment, values))
     rows.append(Row(company.segments[-1], left))
-    return Table("Revenue by segment", unit_note(company), columns, (*rows, _sum(company.industry.revenue, rows, "Revenues")))
+    return Table(
+        "Revenue by segment", unit_note(company), columns, (*rows, _sum(company.industry.revenue, rows, "Revenues"))
+    )

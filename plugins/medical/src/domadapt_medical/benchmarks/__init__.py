@@ -9,5 +9,7 @@ from domadapt.components import Benchmark
 _HERE = Path(__file__).parent
 
 BENCHMARKS: tuple[Benchmark, ...] = (
-    Benchmark("medical_continuation", "The next sentence of a fictional medical article, among four", _HERE),
+    Benchmark(
+        "medical_continuation", "How a sentence of a fictional medical article goes on, among four wordings", _HERE
+    ),
 )

@@ -7,5 +7,7 @@ from pathlib import Path
 from domadapt.components import Benchmark
 
 BENCHMARKS: tuple[Benchmark, ...] = (
-    Benchmark("sec_continuation", "Which sentence goes on with a passage of a filing (4 choices)", Path(__file__).parent),
+    Benchmark(
+        "sec_continuation", "Which sentence goes on with a passage of a filing (4 choices)", Path(__file__).parent
+    ),
 )

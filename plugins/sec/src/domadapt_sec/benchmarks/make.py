@@ -1,10 +1,13 @@
 """Make `sec_continuation.jsonl`: python -m domadapt_sec.benchmarks.make
 
-An item is a passage of a sample filing cut inside a sentence, and four ways to go on: the true one and three that
-follow a cut in the same kind of section of other companies. All four are grammatical filing language, so what
-decides is whether the model knows which phrases of it belong together. The companies bear names that the sample
-source never emits (`sample_company.reserved`). Prompt and choice stay below 520 characters, since the smallest
-model reads 256 tokens.
+An item is a passage of a sample 10-K and four ways to go on for eleven words: the true one, and three in which four
+words have given way to words of the same ending and about the same length, as frequent in filings. Only the
+company that words keep tells them apart, which is what continual pre-training teaches first: measured on the
+1 M-parameter model, 28 % before and 62 % after 75 steps on `sec.sample` (chance 25 %). Whole continuations of
+other passages as wrong choices told the two models apart less well (25 % and 31 %), shuffled words were too easy
+for both (84 % and 98 %).
+The companies bear names that the sample source never emits (`sample_company.reserved`). Passage and choice
+stay below 430 characters, since the smallest model reads 256 tokens.
 """
 
 from __future__ import annotations
@@ -13,111 +16,145 @@ import json
 import random
 import re
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from domadapt_sec.sample import submissions
-from domadapt_sec.sample_company import Company
 
 SEED = 2024
 NUM_COMPANIES = 126
-NUM_ITEMS = 240
+NUM_ITEMS = 250
 NUM_CHOICES = 4
-PROMPT = (120, 340)  # characters
-CHOICE = (3, 6)  # words
-
-# Sections by item number; a distractor comes from the same kind.
-KINDS = {"1": "business", "1A": "risk", "3": "legal", "5": "market", "7": "results", "7A": "market risk", "9A": "controls"}
-SENTENCE = re.compile(r"(?<=[a-z)%\d]\.) (?=[A-Z])")
+PASSAGE_CHARACTERS = 340
+SHORTEST_PASSAGE = 14  # words
+CHOICE_WORDS = 11
+REPLACED_WORDS = 4
+# Sections by item number: what an item is about.
+KINDS = {
+    "1": "business", "1A": "risk factors", "2": "properties", "3": "legal proceedings", "5": "market for equity",
+    "7": "discussion of results", "7A": "market risk", "8": "notes", "9A": "controls",
+}  # fmt: skip
+WORD = re.compile(r"[a-z]{4,}")
+ENDINGS = (
+    "ing",
+    "ed",
+    "ly",
+    "ion",
+    "ity",
+    "ment",
+    "ness",
+    "able",
+    "ant",
+    "ent",
+    "ive",
+    "ous",
+    "ial",
+    "al",
+    "ers",
+    "s",
+    "er",
+    "e",
+)
 
 
 @dataclass(frozen=True)
-class Passage:
-    """A passage before the cut and after it."""
+class Paragraph:
+    """A paragraph of a filing, in words."""
 
-    company: Company
+    company: str
+    cik: int
     kind: str
-    before: str
-    after: str
+    words: tuple[str, ...]
 
 
-def passages(rng: random.Random) -> Iterator[Passage]:
-    """Cut passages of the 10-Ks of companies reserved for the benchmark."""
+def paragraphs() -> Iterator[Paragraph]:
+    """The long paragraphs of the 10-Ks of companies reserved for the benchmark."""
     for submission in submissions(SEED, NUM_COMPANIES, for_benchmark=True):
         if submission.form != "10-K":
             continue
         for section in submission.documents[0].sections:
-            kind = KINDS.get(section.number)
-            for block in section.blocks if kind else ():
-                if isinstance(block, str):
-                    yield from _cuts(submission.company, kind or "", SENTENCE.split(block), rng)
+            for block in section.blocks:
+                if isinstance(block, str) and section.number in KINDS:
+                    words = tuple(block.split())
+                    if len(words) >= SHORTEST_PASSAGE + CHOICE_WORDS:
+                        company = submission.company
+                        yield Paragraph(company.name, company.cik, KINDS[section.number], words)
 
 
-def _cuts(company: Company, kind: str, sentences: list[str], rng: random.Random) -> Iterator[Passage]:
-    """One cut in each sentence that is long enough, after 35 to 65 % of its words."""
-    for number, sentence in enumerate(sentences):
-        words = sentence.split()
-        cut = round(len(words) * rng.uniform(0.35, 0.65))
-        start, after = " ".join(words[:cut]), " ".join(words[cut : cut + rng.randint(*CHOICE)])
-        before = start
-        for earlier in reversed(sentences[:number]):
-            if len(earlier) + 1 + len(before) > PROMPT[1]:
-                break
-            before = f"{earlier} {before}"
-        if PROMPT[0] <= len(before) <= PROMPT[1] and len(words) - cut >= CHOICE[0]:
-            yield Passage(company, kind, before, after)
+def _ending(word: str) -> str:
+    return next((ending for ending in ENDINGS if word.endswith(ending)), "")
+
+
+def _words_by_ending(found: Sequence[Paragraph]) -> Mapping[str, Sequence[str]]:
+    """All words of the paragraphs as often as they occur, by ending."""
+    by_ending: defaultdict[str, list[str]] = defaultdict(list)
+    for paragraph in found:
+        for word in paragraph.words:
+            if WORD.fullmatch(word):
+                by_ending[_ending(word)].append(word)
+    return by_ending
 
 
 def items() -> list[dict[str, object]]:
-    """The items of the benchmark, the answers evenly spread over the places."""
+    """The items, two or three a company, the places of the answers evenly spread."""
     rng = random.Random(f"sec_continuation/{SEED}")
-    found = list(passages(rng))
-    rng.shuffle(found)
-    chosen = sorted(range(len(found)), key=lambda i: _times_before(found, i))
+    found = list(paragraphs())
+    by_ending = _words_by_ending(found)
+    waiting: defaultdict[int, list[Paragraph]] = defaultdict(list)
+    for paragraph in found:
+        waiting[paragraph.cik].append(paragraph)
+    for own in waiting.values():
+        rng.shuffle(own)
     made: list[dict[str, object]] = []
-    for index in chosen:
-        passage = found[index]
-        wrong = _distractors(passage, found, rng)
-        if len(wrong) < NUM_CHOICES - 1:
-            continue
-        answer = len(made) % NUM_CHOICES
-        choices = [*wrong[:answer], passage.after, *wrong[answer:]]
-        made.append(
-            {
-                "item": f"sec_continuation/{len(made):03d}",
-                "cluster": str(passage.company.cik),
-                "company": passage.company.name,
-                "kind": passage.kind,
-                "passage": passage.before,
-                "choices": choices,
-                "answer": answer,
-            }
-        )
-        if len(made) == NUM_ITEMS:
-            break
+    while len(made) < NUM_ITEMS:
+        for own in waiting.values():
+            item = None
+            while own and item is None:
+                item = _item(own.pop(), len(made), by_ending, rng)
+            if item and len(made) < NUM_ITEMS:
+                made.append(item)
     return made
 
 
-def _times_before(found: list[Passage], index: int) -> int:
-    """How many earlier passages the company has: items are taken round by round, one a company."""
-    return sum(found[i].company.cik == found[index].company.cik for i in range(index))
+def _item(
+    paragraph: Paragraph, number: int, by_ending: Mapping[str, Sequence[str]], rng: random.Random
+) -> dict[str, object] | None:
+    """An item from one paragraph; None when there is too little to replace where it was cut."""
+    words = paragraph.words
+    cut = rng.randint(SHORTEST_PASSAGE, len(words) - CHOICE_WORDS)
+    true = words[cut : cut + CHOICE_WORDS]
+    others = {place: _others(word, by_ending) for place, word in enumerate(true) if WORD.fullmatch(word)}
+    places = [place for place, fitting in others.items() if fitting]
+    if len(places) < REPLACED_WORDS + 1:
+        return None
+    start = cut
+    while start and len(" ".join(words[start - 1 : cut])) <= PASSAGE_CHARACTERS:
+        start -= 1
+    wrong: set[str] = set()
+    for _ in range(NUM_CHOICES - 1):
+        replaced = {place: rng.choice(others[place]) for place in rng.sample(places, REPLACED_WORDS)}
+        wrong.add(" ".join(replaced.get(place, word) for place, word in enumerate(true)))
+    answer = number % NUM_CHOICES
+    choices = sorted(wrong)
+    if len(choices) < NUM_CHOICES - 1:
+        return None
+    choices.insert(answer, " ".join(true))
+    return {
+        "item": f"sec_continuation/{number:03d}",
+        "cluster": str(paragraph.cik),
+        "company": paragraph.company,
+        "kind": paragraph.kind,
+        "passage": " ".join(words[start:cut]),
+        "choices": choices,
+        "answer": answer,
+    }
 
 
-def _distractors(passage: Passage, found: list[Passage], rng: random.Random) -> list[str]:
-    """Continuations of the same kind of section, of another company, of a length within a fifth."""
-    length = len(passage.after)
-    fitting = [
-        other.after
-        for other in found
-        if other.kind == passage.kind
-        and other.company.cik != passage.company.cik
-        and abs(len(other.after) - length) <= 0.2 * length
-        and other.after[0].islower() == passage.after[0].islower()
-        and other.after.split()[0] != passage.after.split()[0]
-    ]
-    distinct = {text.split()[0]: text for text in rng.sample(fitting, len(fitting))}
-    return list(distinct.values())[: NUM_CHOICES - 1]
+def _others(word: str, by_ending: Mapping[str, Sequence[str]]) -> list[str]:
+    """Words that could stand in a word's place as far as ending and length (within two letters) go."""
+    return [other for other in by_ending[_ending(word)] if other != word and abs(len(other) - len(word)) <= 2]
 
 
 def encoded() -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def offline_and_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def offline_and_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Caches go to a temporary folder, hubs are off, and a connection to another host is an error."""
     monkeypatch.setenv("ADAPT_HOME", str(_cache_of_this_session(tmp_path_factory)))
     for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
@@ -24,7 +23,6 @@ def offline_and_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    yield
 
 
 def _cache_of_this_session(factory: pytest.TempPathFactory) -> Path:

@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+
 from domadapt.report.build import digest_without_run_facts
 
 from .conftest import Adapt
@@ -28,6 +29,11 @@ def has_event(adapt: Adapt, stage: str, kind: str, count: int = 1):
     return check
 
 
+def after(seconds: float):
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
+
+
 def test_kill_9_in_the_middle_of_training_loses_nothing(finished: Adapt, adapt: Adapt):
     assert adapt.kill_when(RUN, has_event(adapt, "train", "checkpoint", 2)) == -signal.SIGKILL
     assert "train" not in adapt.done()
@@ -41,8 +47,7 @@ def test_kill_9_in_the_middle_of_training_loses_nothing(finished: Adapt, adapt: 
 def test_kill_9_at_several_random_moments_ends_with_the_same_report(finished: Adapt, adapt: Adapt):
     rng = random.Random(5)
     for _ in range(4):
-        end = time.monotonic() + rng.uniform(1, 22)
-        adapt.kill_when(RUN, lambda end=end: time.monotonic() > end)
+        adapt.kill_when(RUN, after(rng.uniform(1, 22)))
     adapt(*RUN)
     assert digest(adapt) == digest(finished)
 
@@ -51,7 +56,7 @@ def test_kill_9_at_several_random_moments_ends_with_the_same_report(finished: Ad
 @pytest.mark.parametrize("seed", range(12))
 def test_kill_9_at_any_moment_ends_with_the_same_report(finished: Adapt, adapt: Adapt, seed: int):
     rng = random.Random(seed)
-    while adapt.kill_when(RUN, lambda end=time.monotonic() + rng.uniform(0.2, 40): time.monotonic() > end) != 0:
+    while adapt.kill_when(RUN, after(rng.uniform(0.2, 40))) != 0:
         pass
     assert digest(adapt) == digest(finished)
 

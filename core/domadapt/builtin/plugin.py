@@ -61,7 +61,8 @@ def adapt_register_evaluators() -> Iterable[type[Evaluator]]:
 @hookimpl
 def adapt_register_benchmarks() -> Iterable[Benchmark]:
     """Following simple instructions in the chat format."""
-    return (Benchmark("instruct_format", "Simple instructions, answered exactly in the chat format of the built-in models", TASKS),)
+    title = "Simple instructions, answered exactly in the chat format of the built-in models"
+    return (Benchmark("instruct_format", title, TASKS),)
 
 
 @hookimpl

@@ -384,6 +384,16 @@ def test_tied_embeddings_of_all_parents_stay_tied(tmp_path: Path, make_stage: Ma
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
+def test_one_parent_with_tied_embeddings_is_merged_with_its_embedding_as_output_layer(
+    tmp_path: Path, parents: Mapping[str, Checkpoint], make_stage: MakeStage
+) -> None:
+    mixed = {**parents, "cpt": write_tiny_model(tmp_path / "tied", seed=2, role="cpt", tied=True)}
+    merged = merge(Linear, mixed, tmp_path / "out", make_stage("merge"), 0.3)
+    instruct, cpt = weights_of(mixed["instruct"].path), weights_of(mixed["cpt"].path)
+    wanted = 0.7 * instruct["lm_head.weight"] + 0.3 * cpt["model.embed_tokens.weight"]
+    np.testing.assert_allclose(merged["lm_head.weight"], wanted, atol=2e-6)
+
+
 def test_parents_of_other_shapes_vocabularies_or_tensors_are_refused(
     tmp_path: Path, parents: Mapping[str, Checkpoint], make_stage: MakeStage
 ) -> None:
@@ -394,14 +404,18 @@ def test_parents_of_other_shapes_vocabularies_or_tensors_are_refused(
     def lose(tensors: dict[str, Any]) -> None:
         del tensors["model.layers.1.self_attn.k_proj.weight"]
 
-    for number, (edit, said) in enumerate(((cut, "mergekit could not merge"), (lose, "self_attn.k_proj.weight"))):
+    sentences = {
+        cut: r"down_proj\.weight is of shape \[32, 64\] in the instruct model and of shape \[32, 62\] in the cpt model",
+        lose: r"k_proj\.weight is of shape \[32, 32\] in the instruct model and missing in the cpt model",
+    }
+    for number, (edit, said) in enumerate(sentences.items()):
         broken = {**parents, "cpt": change(parents["cpt"], tmp_path / f"broken-{number}", edit)}
         with pytest.raises(StageError, match=said):
             merge(Linear, broken, tmp_path / f"out-{number}", make_stage("merge"))
     other = change(parents["cpt"], tmp_path / "other", lambda tensors: None)
     config = json.loads((other.path / "config.json").read_bytes())
     (other.path / "config.json").write_text(json.dumps({**config, "vocab_size": 300}))
-    with pytest.raises(StageError, match="vocabularies differ.*259.*300"):
+    with pytest.raises(StageError, match=r"vocabularies differ.*259.*300"):
         merge(Linear, {**parents, "cpt": other}, tmp_path / "out", make_stage("merge"))
 
 

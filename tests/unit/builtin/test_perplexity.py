@@ -33,7 +33,7 @@ def texts_of_lengths(*lengths: int) -> list[str]:
 
 
 # the model sees 64 tokens, a token is a byte: shorter, exactly one window, one more, several windows
-TEXTS = texts_of_lengths(1, 5, 30) + ["x" * 63, "y" * 64, "z" * 65, "w" * 128, "v" * 129] + texts_of_lengths(300)
+TEXTS = [*texts_of_lengths(1, 5, 30), "x" * 63, "y" * 64, "z" * 65, "w" * 128, "v" * 129, *texts_of_lengths(300)]
 
 
 def request(corpus: Corpus | None, **changes: Any) -> EvalRequest:
@@ -92,9 +92,7 @@ def test_neither_the_order_of_documents_nor_the_batch_changes_a_likelihood(
     alone = [document_nats(network, tokenizer, [text], 64, 1, make_stage("eval"))[0] for text in TEXTS]
     order = random.Random(2).sample(range(len(TEXTS)), len(TEXTS))
     for batch_tokens in (1, 70, 10**6):
-        shuffled = document_nats(
-            network, tokenizer, [TEXTS[i] for i in order], 64, batch_tokens, make_stage("eval")
-        )
+        shuffled = document_nats(network, tokenizer, [TEXTS[i] for i in order], 64, batch_tokens, make_stage("eval"))
         assert shuffled == pytest.approx([alone[i] for i in order], abs=1e-3)
 
 
@@ -156,5 +154,5 @@ def test_a_damaged_model_and_a_missing_corpus_are_said(
     with pytest.raises(StageError, match="no corpus to score"):
         Perplexity().evaluate(broken, request(None), tmp_path, make_stage("eval"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no causal language model with a tokenizer"):
+    with pytest.raises(DataError, match="its weights cannot be read"):
         Perplexity().evaluate(Checkpoint(tmp_path / "empty"), request(corpus), tmp_path, make_stage("eval"))

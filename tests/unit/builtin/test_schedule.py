@@ -60,16 +60,14 @@ def test_the_rates_of_gupta_et_al_at_their_token_counts(tokens: float, wanted: f
     assert found == pytest.approx(wanted, rel=2e-6)
 
 
-@given(
-    st.integers(1, 300), st.floats(0, 0.99), st.floats(0, 1), st.sampled_from(["cosine", "constant"])
-)
+@given(st.integers(1, 300), st.floats(0, 0.99), st.floats(0, 1), st.sampled_from(["cosine", "constant"]))
 def test_the_rate_rises_to_the_peak_and_then_never_rises_again(
     num_steps: int, warmup: float, minimum: float, shape: Shape
 ) -> None:
     values = rates(num_steps, warmup, minimum, shape)
     num_warmup = math.ceil(num_steps * warmup)
     assert all(0 < value <= 1 + 1e-12 for value in values)
-    assert values[: num_warmup] == sorted(values[:num_warmup])
+    assert values[:num_warmup] == sorted(values[:num_warmup])
     assert values[num_warmup:] == sorted(values[num_warmup:], reverse=True)
     assert max(values) == pytest.approx(1.0)
     assert all(value >= minimum - 1e-12 for value in values[num_warmup:])

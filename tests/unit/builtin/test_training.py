@@ -166,7 +166,9 @@ def test_a_training_asked_to_stop_saves_says_so_with_75_and_continues_to_the_sam
         def stop(at: int = stop_at) -> bool:
             return max((e["done"] for e in stage.facts["events"] if e["kind"] == "progress"), default=0) >= at
 
-        with pytest.raises(Interrupted, match=f"stopped at step {stop_at} of 12, saved; run the same command") as raised:
+        with pytest.raises(
+            Interrupted, match=f"stopped at step {stop_at} of 12, saved; run the same command"
+        ) as raised:
             train(req, tmp_path / f"attempt-{number}", replace(stage, stop_requested=stop))
         assert raised.value.exit_code == 75
     resumed = train(req, tmp_path / "resumed", stage)
@@ -293,7 +295,7 @@ def test_an_infinite_weight_in_the_start_model_stops_the_training(
     weights = load_file(start.path / "model.safetensors")
     weights["model.layers.1.mlp.down_proj.weight"][0, 0] = math.inf
     save_file(weights, start.path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(StageError, match="loss (nan|inf) .* at step 1 "):
+    with pytest.raises(StageError, match=r"loss (nan|inf) .* at step 1 "):
         train(request(start, tokens), tmp_path / "out", make_stage())
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
@@ -449,8 +451,19 @@ def test_a_start_model_with_fewer_tokens_than_the_store_and_one_that_cannot_be_l
     with pytest.raises(DataError, match="the token store has 300 tokens, the model's embedding 259"):
         train(request(tiny_model, tokens), tmp_path / "out", make_stage())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no causal language model that transformers can load"):
+    with pytest.raises(DataError, match="empty: its weights cannot be read"):
         train(request(Checkpoint(tmp_path / "empty"), tokens), tmp_path / "out", make_stage())
+
+
+def test_tokens_of_another_tokenizer_are_refused(tmp_path: Path, tokens: TokenStore, make_stage: MakeStage) -> None:
+    start = write_tiny_model(tmp_path / "model")
+    file = start.path / "tokenizer.json"
+    made = json.loads(file.read_bytes())
+    vocabulary = made["model"]["vocab"]
+    vocabulary["!"], vocabulary["A"] = vocabulary["A"], vocabulary["!"]
+    file.write_text(json.dumps(made))
+    with pytest.raises(DataError, match="is not the one that made the tokens"):
+        train(request(start, tokens), tmp_path / "out", make_stage())
 
 
 def test_weight_decay_is_on_matrices_only_and_the_rate_reaches_the_optimizer(

@@ -195,7 +195,7 @@ def test_with_one_split_pinned_the_other_is_drawn_from_the_free_groups(tmp_path:
 
 def test_a_group_pinned_to_two_splits_is_an_error(tmp_path: Path) -> None:
     one, other = Listed(TEN, {"g3": "report"}), Listed(TEN, {"g3": "train"})
-    with pytest.raises(DataError, match="corpus.domain: group 'g3' is pinned to two splits"):
+    with pytest.raises(DataError, match=r"corpus\.domain: group 'g3' is pinned to two splits"):
         build(tmp_path, one, other)
 
 

@@ -153,7 +153,11 @@ def test_a_stage_that_fails_leaves_the_earlier_ones_and_the_next_run_goes_on_the
         execute(graph_of(tokens=fail))
     events, _ = read_events(tmp_path / "runs" / "run" / "events.jsonl")
     assert events[-1]["kind"] == "stopped"
-    assert (events[-1]["stage"], events[-1]["error"], events[-1]["message"]) == ("tokens", "DataError", "tokens: no text")
+    assert (events[-1]["stage"], events[-1]["error"], events[-1]["message"]) == (
+        "tokens",
+        "DataError",
+        "tokens: no text",
+    )
     assert plan(tmp_path, registry, graph_of())["tokens"][0] == "continue"
     observed = execute(graph_of())
     assert observed.of("reused") == ["corpus", "other"]
@@ -294,7 +298,9 @@ def full_for_arrow(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[s
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({"a": list(range(100_000))}), "/dev/full")
+    # through a link: Arrow deletes what it could not write, and as root that would be the device
+    (out / "a.parquet").symlink_to("/dev/full")
+    pq.write_table(pa.table({"a": list(range(100_000))}), out / "a.parquet")
     return {}
 
 
@@ -380,9 +386,7 @@ def test_a_truncated_result_is_made_anew_without_being_asked(tmp_path: Path, exe
     assert text.read_text() == "corpus()"
 
 
-def test_a_flipped_bit_in_an_input_stops_the_stage_that_would_read_it(
-    tmp_path: Path, execute: Execute
-) -> None:
+def test_a_flipped_bit_in_an_input_stops_the_stage_that_would_read_it(tmp_path: Path, execute: Execute) -> None:
     execute(graph_of())
     text = (tmp_path / "runs" / "run" / "stages" / "tokens" / "text").resolve()
     data = bytearray(text.read_bytes())
@@ -402,9 +406,7 @@ class Tracker:
         self.seen: list[tuple[str, list[str], str]] = []
 
     @hookimpl(wrapper=True)
-    def adapt_run_stage(
-        self, stage: Stage, inputs: Mapping[str, Artifact], out: Path
-    ) -> Iterator[None]:
+    def adapt_run_stage(self, stage: Stage, inputs: Mapping[str, Artifact], out: Path) -> Iterator[None]:
         result = yield
         self.seen.append((stage.name, sorted(inputs), (out / "text").read_text()))
         return result

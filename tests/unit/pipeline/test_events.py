@@ -76,9 +76,7 @@ def test_four_processes_append_two_thousand_whole_lines(tmp_path: Path) -> None:
         for number in range(500):
             log.write(sys.argv[2], "step", {"number": number, "padding": "x" * (number % 7) * 1000})
     """
-    writers = [
-        subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), str(file), str(i)]) for i in range(4)
-    ]
+    writers = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), str(file), str(i)]) for i in range(4)]
     assert [writer.wait() for writer in writers] == [0] * 4
     events, damaged = read_events(file)
     assert damaged == 0

@@ -122,7 +122,7 @@ def test_equal_recipes_have_equal_keys(build: Build) -> None:
         ("train.checkpoint_every=7", set()),
         ("eval.limit=3", scores_of("base", "instruct", "cpt", "linear", "ties")),
         ("name=another", set()),
-        ("merge.methods=[linear]", {"merge.ties", *scores_of("ties")}),
+        ("merge.methods=[ties]", {"merge.linear", *scores_of("linear")}),
         ("corpus.clean=[normalize]", None),
         ("seed=7", None),
     ],

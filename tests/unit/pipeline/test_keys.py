@@ -56,7 +56,14 @@ def test_numbers_that_json_does_not_have_raise(value: float) -> None:
         canonical({"a": value})
 
 
-@given(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3) | st.floats(allow_nan=False, allow_infinity=False), max_size=5), st.randoms())
+@given(
+    st.dictionaries(
+        st.text(max_size=3),
+        st.integers() | st.text(max_size=3) | st.floats(allow_nan=False, allow_infinity=False),
+        max_size=5,
+    ),
+    st.randoms(),
+)
 def test_canonical_text_does_not_depend_on_insertion_order(values: dict[str, Any], random: Any) -> None:
     items = list(values.items())
     random.shuffle(items)
@@ -90,7 +97,7 @@ def test_an_editable_component_is_identified_by_its_source_as_well(
     monkeypatch.setattr(keys.inspect, "getfile", lambda component: str(folder / "step.py"))
 
     def identity() -> str:
-        keys._source_digest.cache_clear()
+        keys.source_digest.cache_clear()
         return component_identity(Step, "domadapt-sec", editable=True)
 
     before = identity()
@@ -101,7 +108,7 @@ def test_an_editable_component_is_identified_by_its_source_as_well(
     assert with_helper != before
     (folder / "helper.py").write_text("b = 3\n")
     assert identity() not in (before, with_helper)
-    keys._source_digest.cache_clear()
+    keys.source_digest.cache_clear()
 
 
 def test_changed_parts_says_what_changed_from_what_to_what() -> None:

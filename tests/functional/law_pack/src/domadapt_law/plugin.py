@@ -8,7 +8,7 @@ from domadapt.artifacts import document_schema
 from domadapt.components import Benchmark, DomainPack, Options, Source
 
 FOLDER = Path(__file__).parent
-PARTIES = "Archer Baker Carter Dyer Fisher Glover Hunter Mason Porter Sawyer Tanner Weaver".split()
+PARTIES = ("Archer", "Baker", "Carter", "Dyer", "Fisher", "Glover", "Hunter", "Mason", "Porter", "Sawyer", "Tanner")
 CLAIMS = (
     "breach of the lease by letting the cellar flood",
     "conversion of a printing press held as security",

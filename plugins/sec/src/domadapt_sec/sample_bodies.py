@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from domadapt_sec.sample_document import Block, Centered, Document, Heading, Section, Submission
 from domadapt_sec.sample_statements import Row, Table, Value
@@ -106,9 +106,7 @@ def _early_block(block: Block) -> str:
         return (
             "<CENTER>" + "<BR>\n".join(f"<FONT SIZE=2>{_text(line)}</FONT>" for line in block.lines) + "</CENTER>\n<HR>"
         )
-    rows = [
-        f"<TR><TD>&nbsp;<TD ALIGN=RIGHT COLSPAN=2><B>{'<TD ALIGN=RIGHT COLSPAN=2><B>'.join(map(_text, block.columns))}</B>"
-    ]
+    rows = ["<TR><TD>&nbsp;" + "".join(f"<TD ALIGN=RIGHT COLSPAN=2><B>{_text(column)}</B>" for column in block.columns)]
     for row in block.rows:
         cells = "".join(f"<TD ALIGN=RIGHT>{'$' if row.total else ''}<TD ALIGN=RIGHT>{figure(v)}" for v in row.values)
         rows.append(f"<TR><TD>{_text(row.label)}{cells}")
@@ -123,7 +121,8 @@ Tagged = Callable[[Row, int, str], str]
 def styled_html(document: Document) -> str:
     """A `<div>` with a style for every line, figures in cells of their own."""
     body = "\n".join(_styled_sections(document, lambda row, column, text: text))
-    return f"<!DOCTYPE html>\n<html><head><title>{_text(document.description)}</title></head>\n<body>\n{body}\n</body></html>\n"
+    head = f"<head><title>{_text(document.description)}</title></head>"
+    return f"<!DOCTYPE html>\n<html>{head}\n<body>\n{body}\n</body></html>\n"
 
 
 def _styled_sections(document: Document, tagged: Tagged) -> Iterator[str]:
@@ -149,17 +148,18 @@ def _styled_block(block: Block, tagged: Tagged) -> str:
     rows = [f"<tr><td></td>{heads}</tr>"]
     for row in block.rows:
         cells = "".join(
-            f'<td style="width:1%">{"$" if row.total else ""}</td><td style="text-align:right">{tagged(row, i, figure(v))}</td><td></td>'
+            f'<td style="width:1%">{"$" if row.total else ""}</td>'
+            f'<td style="text-align:right">{tagged(row, i, figure(v))}</td><td></td>'
             for i, v in enumerate(row.values)
         )
         rows.append(f'<tr><td style="vertical-align:bottom"><span>{_text(row.label)}</span></td>{cells}</tr>')
-    head = f'<div style="{STYLE};text-align:center;font-weight:bold">{_text(block.title)}</div><div>{_text(block.note)}</div>'
+    head = f'<div style="{STYLE};font-weight:bold">{_text(block.title)}</div><div>{_text(block.note)}</div>'
     return head + '<table style="border-collapse:collapse;width:100%">' + "".join(rows) + "</table>"
 
 
 def inline_xbrl(submission: Submission, document: Document) -> str:
     """Styled HTML as XHTML with tagged figures and a hidden header of facts and contexts."""
-    company, year, count = submission.company, submission.period[0], 0
+    company, count = submission.company, 0
     scale = 3 if company.accounts.unit == 1_000 else 6
 
     def tagged(row: Row, column: int, text: str) -> str:
@@ -168,22 +168,53 @@ def inline_xbrl(submission: Submission, document: Document) -> str:
             return text
         count += 1
         digits = text.strip("()")
-        fact = (
-            f'<ix:nonFraction contextRef="c-{column + 1}" name="us-gaap:{row.concept}" unitRef="usd" decimals="-{scale}" '
-            f'scale="{scale}" format="ixt:num-dot-decimal" id="f-{count}"{" sign=" + chr(34) + "-" + chr(34) if digits != text else ""}>'
-            f"{digits}</ix:nonFraction>"
-        )
+        attributes = {
+            "contextRef": f"c-{column + 1}",
+            "name": f"us-gaap:{row.concept}",
+            "unitRef": "usd",
+            "decimals": f"-{scale}",
+            "scale": str(scale),
+            "format": "ixt:num-dot-decimal",
+            "id": f"f-{count}",
+            **({"sign": "-"} if digits != text else {}),
+        }
+        fact = f"<ix:nonFraction {_attributes(attributes)}>{digits}</ix:nonFraction>"
         return f"({fact})" if digits != text else fact
 
     body = "\n".join(_styled_sections(document, tagged))
-    ended = "-".join(f"{n:02d}" for n in submission.period)
+    year, ended = submission.period[0], "-".join(f"{n:02d}" for n in submission.period)
+    namespaces = {
+        "xmlns": "http://www.w3.org/1999/xhtml",
+        "xmlns:ix": "http://www.xbrl.org/2013/inlineXBRL",
+        "xmlns:xbrli": "http://www.xbrl.org/2003/instance",
+        "xmlns:dei": f"http://xbrl.sec.gov/dei/{year}",
+        "xmlns:us-gaap": f"http://fasb.org/us-gaap/{year}",
+        "xml:lang": "en-US",
+    }
+    title = f"{company.ticker.lower()}-{ended.replace('-', '')}"
+    return (
+        f"<?xml version='1.0' encoding='ASCII'?>\n<html {_attributes(namespaces)}><head><title>{title}</title></head>"
+        f"<body>{_hidden_header(submission, document, ended)}\n{body}\n</body></html>\n"
+    )
+
+
+def _attributes(values: Mapping[str, str]) -> str:
+    return " ".join(f'{name}="{value}"' for name, value in values.items())
+
+
+def _hidden_header(submission: Submission, document: Document, ended: str) -> str:
+    """What an inline-XBRL filing says to machines only: the facts of its cover page and the periods of its figures."""
+    company, year = submission.company, submission.period[0]
     facts = {
-        "EntityCentralIndexKey": f"{company.cik:010d}", "EntityRegistrantName": company.name, "DocumentType": document.form,
-        "DocumentPeriodEndDate": ended, "AmendmentFlag": str(document.form.endswith("/A")).lower(),
-    }  # fmt: skip
+        "EntityCentralIndexKey": f"{company.cik:010d}",
+        "EntityRegistrantName": company.name,
+        "DocumentType": document.form,
+        "DocumentPeriodEndDate": ended,
+        "AmendmentFlag": str(document.form.endswith("/A")).lower(),
+    }
     hidden = "".join(
-        f'<ix:nonNumeric contextRef="c-1" name="dei:{k}" id="h-{k}">{_text(v)}</ix:nonNumeric>'
-        for k, v in facts.items()
+        f'<ix:nonNumeric contextRef="c-1" name="dei:{name}" id="h-{name}">{_text(value)}</ix:nonNumeric>'
+        for name, value in facts.items()
     )
     contexts = "".join(
         f'<xbrli:context id="c-{i}"><xbrli:entity><xbrli:identifier scheme="http://www.sec.gov/CIK">{company.cik:010d}'
@@ -191,16 +222,8 @@ def inline_xbrl(submission: Submission, document: Document) -> str:
         f"<xbrli:endDate>{year - i + 1}-01-01</xbrli:endDate></xbrli:period></xbrli:context>"
         for i in (1, 2)
     )
-    spaces = {
-        "": "http://www.w3.org/1999/xhtml", ":ix": "http://www.xbrl.org/2013/inlineXBRL", ":xbrli": "http://www.xbrl.org/2003/instance",
-        ":dei": f"http://xbrl.sec.gov/dei/{year}", ":us-gaap": f"http://fasb.org/us-gaap/{year}",
-    }  # fmt: skip
-    names = " ".join(f'xmlns{k}="{v}"' for k, v in spaces.items())
-    return (
-        f"<?xml version='1.0' encoding='ASCII'?>\n<html {names} xml:lang=\"en-US\"><head><title>{company.ticker.lower()}-"
-        f'{ended.replace("-", "")}</title></head><body><div style="display:none"><ix:header><ix:hidden>{hidden}</ix:hidden>'
-        f"<ix:resources>{contexts}</ix:resources></ix:header></div>\n{body}\n</body></html>\n"
-    )
+    resources = f"<ix:resources>{contexts}</ix:resources>"
+    return f'<div style="display:none"><ix:header><ix:hidden>{hidden}</ix:hidden>{resources}</ix:header></div>'
 
 
 def _text(text: str) -> str:
@@ -217,10 +240,16 @@ def item_json(submission: Submission, document: Document) -> str:
     form = document.form.replace("-", "")
     filename = f"{company.cik}_{form}_{submission.filed[0]}_{submission.accession}.htm"
     record = {
-        "cik": str(company.cik), "company": company.name.upper(), "filing_type": document.form, "filing_date": day,
-        "period_of_report": "-".join(f"{n:02d}" for n in submission.period), "sic": company.industry.sic,
-        "state_of_inc": company.incorporated[1], "fiscal_year_end": "{:02d}{:02d}".format(*company.year_end), "filename": filename,
-    }  # fmt: skip
+        "cik": str(company.cik),
+        "company": company.name.upper(),
+        "filing_type": document.form,
+        "filing_date": day,
+        "period_of_report": "-".join(f"{n:02d}" for n in submission.period),
+        "sic": company.industry.sic,
+        "state_of_inc": company.incorporated[1],
+        "fiscal_year_end": "{:02d}{:02d}".format(*company.year_end),
+        "filename": filename,
+    }
     for section in document.sections:
         if section.number:
             record[f"item_{section.number}"] = "\n".join([item_heading(section), *map(_item_block, section.blocks)])

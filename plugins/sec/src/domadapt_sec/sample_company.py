@@ -23,7 +23,7 @@ FIRST_FILING, LAST_FILING = 1993, 2024
 
 LARGEST = {"bank": 8.2, "reit": 8.9, "oil_gas": 9.2}  # powers of ten of dollars of revenue
 YOUNG = ("semiconductors", "software", "biotech", "reit")
-YEAR_ENDS = (((12, 31), 7), ((6, 30), 2), ((9, 30), 2), ((3, 31), 1))
+YEAR_ENDS: tuple[tuple[int, int], ...] = ((12, 31), (12, 31), (12, 31), (12, 31), (6, 30), (9, 30), (3, 31))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def names() -> Names:
 
 @dataclass(frozen=True)
 class Company:
-    """A company. `short`: how filings call it after the first mention.  `filing_year`: fiscal year of its first 10-K here.
+    """A company. short: what identifies its name.  filing_year: fiscal year of its first 10-K here.
 
     city: (city, state, postal code of the state).  year_end: (month, day).
     words: its own part of the industry's vocabulary; plants: (kind, place, thousand square feet, owned).
@@ -137,7 +137,6 @@ def _company(industry: Industry, name: str, short: str, cik: int, rng: random.Ra
     segments = tuple(
         rng.sample(industry.words["segments"], min(len(industry.words["segments"]), rng.choice((1, 2, 2, 3))))
     )
-    days, weights = zip(*YEAR_ENDS, strict=True)
     return Company(
         industry=industry,
         name=name,
@@ -151,7 +150,7 @@ def _company(industry: Industry, name: str, short: str, cik: int, rng: random.Ra
         incorporated=rng.choice((("Delaware", "DE"), ("Delaware", "DE"), (state, code))),
         employer_number=f"{rng.randint(10, 94)}-{rng.randint(1_000_000, 9_999_999)}",
         file_number=rng.choice((f"001-{rng.randint(10_000, 39_999)}", f"0-{rng.randint(10_000, 39_999)}")),
-        year_end=(12, 31) if industry.key in ("bank", "utility", "reit") else rng.choices(days, weights)[0],
+        year_end=(12, 31) if industry.key in ("bank", "utility", "reit") else rng.choice(YEAR_ENDS),
         filing_year=filing_year,
         officers=people,
         auditor=rng.choice(names().auditors),

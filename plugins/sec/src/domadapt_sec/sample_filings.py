@@ -12,6 +12,7 @@ from domadapt_sec.sample_document import Block, Centered, Document, Heading, Sec
 from domadapt_sec.sample_prose import calendar_year, date, quarter_end, told, writer
 from domadapt_sec.sample_results import Comparison, compare, discussion, know_resources
 from domadapt_sec.sample_sections import (
+    MARKET_RISK,
     business_part,
     cover,
     days_later,
@@ -34,7 +35,7 @@ def annual_report(company: Company, year: int, rng: random.Random, number: int) 
     comparison = Comparison(company, year)
     know_resources(write, comparison, rng)
     period = (year, *company.year_end)
-    sections = [cover(company, "10-K", period), *business_part(write, company, year, rng)]
+    sections = [cover(write, company, "10-K", period), *business_part(write, company, year, rng)]
     sections += results_part(write, comparison, rng)
     sections += final_part(write, company, year, period, rng)
     filed = days_later(period, rng.randint(62, 89))
@@ -80,18 +81,18 @@ def quarterly_report(company: Company, year: int, quarter: int, rng: random.Rand
         key = "revenue" if company.industry.model != "bank" else "net_interest"
         results += " " + compare(write, so_far, rng, name, key, "")
     sections = [
-        cover(company, "10-Q", period),
+        cover(write, company, "10-Q", period),
         Section("1", "Financial Statements", (*tables, *headed("Notes", notes(write, rng, 2)))),
         Section("2", "Management's Discussion and Analysis of Financial Condition and Results of Operations",
                 (some(write, rng, "results_context", 1, 2), results, liquidity(write, comparison=so_far, rng=rng))),
-        Section("3", "Quantitative and Qualitative Disclosures About Market Risk", (some(write, rng, "market_risk", 1, 2),)),
+        Section("3", MARKET_RISK, (some(write, rng, "market_risk", 1, 2),)),
     ]  # fmt: skip
     if year >= 2003:
         sections.append(Section("4", "Controls and Procedures", (some(write, rng, "controls_sentence", 2, 2),)))
     sections.append(Section("1", "Legal Proceedings", (legal(write, rng),)))
     if year >= 2005:
         sections.append(Section("1A", "Risk Factors", tuple(risks(write, rng, 1))))
-    sections.append(signature(company, days_later(period, 40)))
+    sections.append(signature(write, company, days_later(period, 40)))
     filed = days_later(period, rng.randint(28, 44))
     return Submission(
         company,
@@ -128,17 +129,17 @@ def current_report(
     documents: list[Document] = []
     if event == "results":
         release = f"issued a press release announcing its financial results for the quarter ended {date(*period)}"
-        text = f"On {date(*happened)}, {company.name} {release}. The press release is furnished as Exhibit 99.1 to this report."
+        text = f"On {date(*happened)}, {company.name} {release}. The press release is furnished as Exhibit 99.1 here."
         documents.append(_press_release(company, year, quarter, write, rng))
     else:
         sentences = told(write, event)
         text = " ".join(sentences[: rng.randint(3, len(sentences))])
     exhibits = "99.1 Press release" if event == "results" else "10.1 Agreement (to be filed by amendment)"
     sections = (
-        cover(company, "8-K", happened),
+        cover(write, company, "8-K", happened),
         Section(item, "Other Events" if item == "5" else title, (text, *_more(write, rng, event))),
         Section("9.01" if item == new else "7", "Financial Statements and Exhibits", (f"(c) Exhibits. {exhibits}.",)),
-        signature(company, days_later(happened, 2)),
+        signature(write, company, days_later(happened, 2)),
     )
     documents.insert(0, Document("8-K", "CURRENT REPORT", tuple(map(with_pronouns, sections))))
     items = (item, "9.01" if item == new else "7")

@@ -37,7 +37,8 @@ class Economics:
 
 @dataclass(frozen=True)
 class Industry:
-    """One industry. sic, title: as in EDGAR's list.  names: what its companies have in theirs.  revenue, cost: the captions its companies use.
+    """One industry. sic, title: as in EDGAR's list.  names: what its companies have in theirs.
+    revenue, cost: the captions its companies use.
 
     words: grammar symbol -> phrases, of which a company takes a part for its own.
     """

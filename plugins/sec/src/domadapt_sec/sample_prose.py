@@ -19,8 +19,10 @@ from domadapt_sec.sample_company import Company, names
 from domadapt_sec.sample_industries import Industry, industries
 
 SMALL = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "eleven", "twelve")
-MONTHS = ("January", "February", "March", "April", "May", "June", "July")
-MONTHS += ("August", "September", "October", "November", "December")
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 ORDINALS = ("first", "second", "third", "fourth")
 REGIONS = ("Midwest", "Southeast", "Northeast", "Southwest", "Pacific Northwest", "Mid-Atlantic states", "Gulf Coast")
 CODE_OF_MARKET = {"New York Stock Exchange": "NYSE", "American Stock Exchange": "AMEX"}

@@ -22,33 +22,18 @@ from domadapt_sec.sample_statements import Row, Table
 # The name, then words that end no sentence, then the name again with no other noun to refer to in between.
 SECOND_MENTION = re.compile(r"((?:The|the) Company\b(?!')(?:(?! [Tt]he Company)[^.;:]){1,60} )the Company's ")
 
+MARKET_RISK = "Quantitative and Qualitative Disclosures About Market Risk"
+
 # "quality, quality": the draws of one list may coincide.
 REPEATED = re.compile(
-    r"\b([a-z][\w' -]{3,}), \1\b|\b([a-z][\w' -]{3,}),? (?:and|or) (?:to )?\2\b|\b([a-z][\w' -]{3,}), [^,.]+ (?:and|or) \3\b"
-)
-
-CHECK_MARK = (
-    "Indicate by check mark whether the registrant (1) has filed all reports required to be filed by Section 13 or 15(d) of the "
-    "Securities Exchange Act of 1934 during the preceding 12 months and (2) has been subject to such filing requirements for the "
-    "past 90 days. Yes [X] No [ ]"
-)
-FORWARD_LOOKING = (
-    "This report contains forward-looking statements within the meaning of Section 27A of the Securities Act of 1933 and Section 21E "
-    "of the Securities Exchange Act of 1934. Words such as believe, expect, anticipate, intend, plan and estimate identify such "
-    "statements, which involve known and unknown risks and uncertainties. Actual results may differ materially from those expressed "
-    "or implied, and the registrant undertakes no obligation to update any forward-looking statement.",
-)
-AUDITORS_REPORT = (
-    "To the Board of Directors and Stockholders of {company}: We have audited the accompanying consolidated balance sheets of {company} "
-    "and subsidiaries as of {end} and {start}, and the related consolidated statements of operations and cash flows for the years then "
-    "ended. These financial statements are the responsibility of the management of the registrant. Our responsibility is to express an "
-    "opinion on these financial statements based on our audits. In our opinion, the consolidated financial statements referred to above "
-    "present fairly, in all material respects, the financial position of {company} and the results of its operations and its cash flows "
-    "in conformity with accounting principles generally accepted in the United States of America. {auditor}, {city}, {date}"
+    r"\b([a-z][\w' -]{3,}), \1\b"
+    r"|\b([a-z][\w' -]{3,}),? (?:and|or) (?:to )?\2\b"
+    r"|\b([a-z][\w' -]{3,}), [^,.]+ (?:and|or) \3\b"
 )
 
 
-def cover(company: Company, form: str, period: tuple[int, int, int]) -> Section:
+def cover(write: Writer, company: Company, form: str, period: tuple[int, int, int]) -> Section:
+    """The cover page with its check marks. period: the day the report is about."""
     kind = {
         "10-K": ("ANNUAL REPORT PURSUANT TO SECTION 13 OR 15(d)", f"For the fiscal year ended {date(*period)}"),
         "10-Q": ("QUARTERLY REPORT PURSUANT TO SECTION 13 OR 15(d)", f"For the quarterly period ended {date(*period)}"),
@@ -65,18 +50,21 @@ def cover(company: Company, form: str, period: tuple[int, int, int]) -> Section:
     blocks: list[Block] = [Centered(lines)]
     if form == "10-K":
         blocks.append(
-            f"Securities registered pursuant to Section 12 of the Act: Common Stock, registered on the {company.exchange}. "
+            f"Securities registered pursuant to Section 12 of the Act: Common Stock, listed on the {company.exchange}. "
             f"At the latest practicable date there were {company.shares:,} shares of common stock outstanding."
         )
     if form != "8-K":
-        blocks += FORWARD_LOOKING if period[0] > 1996 and form == "10-K" else ()
-        blocks.append(CHECK_MARK)
+        if period[0] > 1996 and form == "10-K":
+            blocks.append(write.sentence("forward_looking"))
+        blocks.append(write.sentence("check_mark"))
     return Section("", "", tuple(blocks))
 
 
 def business_part(write: Writer, company: Company, year: int, rng: random.Random) -> list[Section]:
+    """Items 1 to 3."""
     subjects = [
-        ("Products and Markets", "product_sentence", 2, 4), ("Operations", "story", 2, 4), ("Customers", "customer_sentence", 1, 3),
+        ("Products and Markets", "product_sentence", 2, 4), ("Operations", "story", 2, 4),
+        ("Customers", "customer_sentence", 1, 3),
         ("Competition", "competition_sentence", 2, 3), ("Supplies", "supply_sentence", 1, 3),
         ("Technology and Intellectual Property", "technology_sentence", 1, 3),
         ("Regulation", "regulation_sentence", 1, 3), ("Employees", "people_sentence", 1, 2),
@@ -103,7 +91,8 @@ def _properties(write: Writer, company: Company, rng: random.Random) -> Block:
         )
         return Table("Principal properties", "(Thousands of square feet)", ("Area", "Tenure"), rows)
     parts = [
-        f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} in {place} ({area:,},000 square feet, {'owned' if owned else 'leased'})"
+        f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} in {place} ({area},000 square feet, "
+        f"{'owned' if owned else 'leased'})"
         for kind, place, area, owned in company.plants
     ]
     opening = rng.choice(
@@ -113,6 +102,7 @@ def _properties(write: Writer, company: Company, rng: random.Random) -> Block:
 
 
 def risks(write: Writer, rng: random.Random, count: int) -> list[Block]:
+    """`count` risk factors, a heading and a paragraph each."""
     blocks: list[Block] = []
     for topic in rng.sample(topics("risk_"), count):
         heading, *sentences = told(write, topic)
@@ -124,6 +114,7 @@ def risks(write: Writer, rng: random.Random, count: int) -> list[Block]:
 
 
 def legal(write: Writer, rng: random.Random) -> str:
+    """The paragraph on litigation: general, about one complaint, or about an inquiry."""
     symbols = rng.choice(
         (
             ("legal_general",),
@@ -137,6 +128,7 @@ def legal(write: Writer, rng: random.Random) -> str:
 
 
 def results_part(write: Writer, c: Comparison, rng: random.Random) -> list[Section]:
+    """Items 5 to 7A."""
     company, year = c.company, c.year
     columns = (str(year), str(year - 1))
     blocks: list[Block] = [some(write, rng, "results_context", 1, 3)]
@@ -163,14 +155,14 @@ def results_part(write: Writer, c: Comparison, rng: random.Random) -> list[Secti
     title = "Management's Discussion and Analysis of Financial Condition and Results of Operations"
     sections.append(Section("7", title, tuple(blocks)))
     if year >= 1997:
-        title = "Quantitative and Qualitative Disclosures About Market Risk"
-        sections.append(Section("7A", title, (some(write, rng, "market_risk", 1, 3),)))
+        sections.append(Section("7A", MARKET_RISK, (some(write, rng, "market_risk", 1, 3),)))
     return sections
 
 
 def final_part(
     write: Writer, company: Company, year: int, period: tuple[int, int, int], rng: random.Random
 ) -> list[Section]:
+    """Items 8 to 15 and the signature."""
     years = (year, year - 1)
     columns = tuple(map(str, years))
     periods = [company.accounts.flows(y) for y in years]
@@ -182,17 +174,11 @@ def final_part(
     ]
     if rng.random() < 0.3:
         blocks.append(statements.cash_flows(company, periods, starts, columns, "CONSOLIDATED STATEMENTS OF CASH FLOWS"))
-    ends = [date(y, *company.year_end) for y in years]
-    signed = date(*days_later(period, 45))
-    facts = {
-        "company": company.name,
-        "end": ends[0],
-        "start": ends[1],
-        "auditor": company.auditor,
-        "city": company.city[0],
-        "date": signed,
-    }
-    blocks += headed("REPORT OF INDEPENDENT PUBLIC ACCOUNTANTS", AUDITORS_REPORT.format_map(facts))
+    write.know(
+        prior_balance_date=date(year - 1, *company.year_end),
+        audit_place_and_date=f"{company.city[0]}, {company.city[1]}, {date(*days_later(period, 45))}",
+    )
+    blocks += headed("REPORT OF INDEPENDENT PUBLIC ACCOUNTANTS", write.sentence("auditors_report"))
     blocks += headed("NOTES TO CONSOLIDATED FINANCIAL STATEMENTS", notes(write, rng, rng.randint(2, 3)))
     sections = [Section("8", "Financial Statements and Supplementary Data", tuple(blocks))]
     if year >= 2003:
@@ -203,11 +189,12 @@ def final_part(
     sections.append(
         Section("15" if year >= 2003 else "14", "Exhibits and Financial Statement Schedules", (Centered(tuple(kept)),))
     )
-    sections.append(signature(company, days_later(period, 60)))
+    sections.append(signature(write, company, days_later(period, 60)))
     return sections
 
 
 def notes(write: Writer, rng: random.Random, count: int) -> str:
+    """A few notes to the statements in one paragraph, numbered."""
     topics = rng.sample(
         ("note_revenue", "note_policy", "note_debt", "note_commitments", "note_events", "note_benefit"), count
     )
@@ -215,29 +202,23 @@ def notes(write: Writer, rng: random.Random, count: int) -> str:
 
 
 def headed(title: str, text: str) -> tuple[Block, Block]:
+    """A text under a heading."""
     return Heading(title), text
 
 
 def liquidity(write: Writer, comparison: Comparison, rng: random.Random) -> str:
+    """The paragraph on cash, debt and spending."""
     text = some(write, rng, "liquidity", 2, 4)
     if comparison.now["operating_cash"] < 0:
         text = text.replace("provided by operating", "used in operating")
     return text
 
 
-def signature(company: Company, day: tuple[int, int, int]) -> Section:
-    text = (
-        "Pursuant to the requirements of the Securities Exchange Act of 1934, the registrant has duly caused this report "
-        "to be signed on its behalf by the undersigned, thereunto duly authorized."
-    )
-    lines = (
-        company.name,
-        f"By: /s/ {company.officers[1]}",
-        company.officers[1],
-        "Chief Financial Officer",
-        f"Date: {date(*day)}",
-    )
-    return Section("", "SIGNATURES", (text, Centered(lines)))
+def signature(write: Writer, company: Company, day: tuple[int, int, int]) -> Section:
+    """Who signed, and when."""
+    officer = company.officers[1]
+    lines = (company.name, f"By: /s/ {officer}", officer, "Chief Financial Officer", f"Date: {date(*day)}")
+    return Section("", "SIGNATURES", (write.sentence("signed"), Centered(lines)))
 
 
 def some(write: Writer, rng: random.Random, symbol: str, low: int, high: int) -> str:
@@ -260,5 +241,6 @@ def with_pronouns(section: Section) -> Section:
 
 
 def days_later(day: tuple[int, int, int], days: int) -> tuple[int, int, int]:
+    """The date some days after another, both (year, month, day)."""
     later = calendar(*day) + timedelta(days)
     return later.year, later.month, later.day

@@ -153,8 +153,10 @@ def _item(
 
 
 def _others(word: str, by_ending: Mapping[str, Sequence[str]]) -> list[str]:
-    """Words that could stand in a word's place as far as ending and length (within two letters) go."""
-    return [other for other in by_ending[_ending(word)] if other != word and abs(len(other) - len(word)) <= 2]
+    """Words that could stand in a word's place as far as ending and length go: as long, else within two letters."""
+    others = [other for other in by_ending[_ending(word)] if other != word and abs(len(other) - len(word)) <= 2]
+    as_long = [other for other in others if len(other) == len(word)]
+    return as_long if len(set(as_long)) >= NUM_CHOICES else others
 
 
 def encoded() -> bytes:

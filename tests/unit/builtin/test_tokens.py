@@ -98,7 +98,9 @@ def test_held_out_documents_are_all_there_padded_to_whole_windows(make_tokens: M
     tokens = make_tokens({"domain": domain})
     text = ids_of("abcdef") + ids_of("gh")
     assert tokens.windows("selection", "domain").tolist() == [[*text, *[PAD] * (16 - len(text))]]
-    windows, labels = held_out(tokens, "selection", "domain", 5)
+    windows, labels, positions = held_out(tokens, "selection", "domain", 5)
+    assert positions.shape == windows.shape
+    assert (positions[:, 0] == 0).all()
     assert windows.tolist() == tokens.windows("selection", "domain").tolist()
     assert labels.tolist() == [[*text, *[IGNORE] * (16 - len(text))]]
 
@@ -268,3 +270,11 @@ def test_exactly_max_epochs_repeats_are_allowed_and_one_window_more_is_not() -> 
         order(10, 0, 21, 0.0, max_epochs=2)
     with pytest.raises(DataError, match="windows of general text wanted, 0 there"):
         order(10, 0, 10, 0.5)
+
+
+def test_a_special_token_written_in_a_document_stays_text(tiny_model: Checkpoint) -> None:
+    tokenizer = DocumentTokenizer(tiny_model)
+    end = tokenizer.tokenizer.convert_ids_to_tokens(tokenizer.eos)
+    (ids,) = tokenizer.documents([f"one {end} two"])
+    assert list(ids).count(tokenizer.eos) == 1
+    assert ids[-1] == tokenizer.eos

@@ -44,7 +44,13 @@ class DocumentTokenizer:
         """Ids of each text without begin and end."""
         if not texts:
             return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+        encoded = self.tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,  # "<|end|>" in a document is text, it must not end the document
+            return_attention_mask=False,
+            verbose=False,
+        )
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 

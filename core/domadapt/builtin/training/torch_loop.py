@@ -186,11 +186,15 @@ class _Run:
         self.model.eval()
         with torch.no_grad():
             for part in self.request.tokens.plan["parts"]:
-                ids, labels = held_out(self.request.tokens, "selection", part["name"], self.settings.eval_windows)
+                ids, labels, positions = held_out(
+                    self.request.tokens, "selection", part["name"], self.settings.eval_windows
+                )
                 total, count = 0.0, int((labels[:, 1:] >= 0).sum()) if len(labels) else 0
                 for at in range(0, len(ids), self.settings.micro_batch):
                     rows = slice(at, at + self.settings.micro_batch)
-                    total += self._loss(ids[rows], labels[rows], None).item()
+                    total += self._loss(
+                        ids[rows], labels[rows], positions[rows] if self.settings.document_mask else None
+                    ).item()
                 if count:
                     losses[f"heldout_{part['name']}"] = total / count
         self.model.train()

@@ -65,11 +65,11 @@ class Pieces:
         return at - np.where(is_text, starts, self._ends[piece]), is_text
 
 
-def held_out(tokens: TokenStore, split: Split, part: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `count` held-out windows of a part: ids and labels, int64 [n, seq_len]."""
+def held_out(tokens: TokenStore, split: Split, part: str, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first `count` held-out windows of a part: ids, labels and positions, int64 [n, seq_len]."""
     windows = tokens.windows(split, part)[:count].astype(np.int64)
     if not len(windows):
-        return windows, windows
+        return windows, windows, windows
     pieces = Pieces(tokens, split, part)
-    is_text = np.stack([pieces.positions(w)[1] for w in range(len(windows))])
-    return windows, np.where(is_text, windows, IGNORE)
+    positions, is_text = (np.stack(c) for c in zip(*map(pieces.positions, range(len(windows))), strict=True))
+    return windows, np.where(is_text, windows, IGNORE), positions

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from domadapt_patent.benchmarks import BENCHMARKS
-from domadapt_patent.benchmarks.make import FILE, encode
+from domadapt_patent.benchmarks.make import FILE, disturbed, encode
 from domadapt_patent.sample.source import SampleSource
 
 
@@ -36,25 +38,47 @@ def test_items_are_complete_and_short(items: list[dict[str, Any]]) -> None:
         assert item["prompt"] == item["prompt"].strip()
 
 
-def test_the_answer_is_not_given_away_by_place_or_length(items: list[dict[str, Any]]) -> None:
+def test_the_answer_is_not_given_away_by_its_place(items: list[dict[str, Any]]) -> None:
     places = Counter(item["answer"] for item in items)
     assert max(places.values()) < 0.35 * len(items)
-    for choose in (max, min):
-        by_length = sum(choose(i["choices"], key=len) == i["choices"][i["answer"]] for i in items)
-        assert by_length < 0.4 * len(items)
 
 
-def test_no_wrong_ending_stands_in_the_prompt(items: list[dict[str, Any]]) -> None:
+def test_all_choices_of_an_item_have_the_same_words_and_the_same_mark_at_the_end(items: list[dict[str, Any]]) -> None:
     for item in items:
-        wrong = [choice for position, choice in enumerate(item["choices"]) if position != item["answer"]]
-        assert not [choice for choice in wrong if choice in item["prompt"]]
+        assert len({len(choice) for choice in item["choices"]}) == 1
+        parted = [re.fullmatch(r"(.*?)(; and|[.;,:]?)", choice) for choice in item["choices"]]
+        assert len({part and (tuple(sorted(part[1].split())), part[2]) for part in parted}) == 1, item["item"]
 
 
-def test_no_passage_is_in_the_sample_corpus(items: list[dict[str, Any]]) -> None:
+def test_half_of_the_items_come_from_claims_and_no_patent_gives_more_than_two(items: list[dict[str, Any]]) -> None:
+    kinds = Counter(item["item"].split("-")[0] for item in items)
+    assert kinds == {"claim": len(items) // 2, "description": len(items) // 2}
+    assert max(Counter(item["cluster"] for item in items).values()) <= 2
+
+
+def test_a_disturbed_ending_exchanges_two_neighbouring_pairs_and_keeps_its_mark() -> None:
+    versions = disturbed("one two three four five six seven; and", random.Random(0))
+    assert sorted(versions) == [
+        "one two five six three four seven; and",
+        "one two three four seven five six; and",
+        "three four one two five six seven; and",
+    ]
+
+
+def test_pairs_of_one_form_are_not_exchanged_as_lists_read_as_well_in_another_order() -> None:
+    assert disturbed("7 s, 29 s and 51", random.Random(0)) == ["7 s, and 51 29 s"]
+    assert disturbed("the lever, the spring", random.Random(0)) == []
+
+
+def test_no_item_shares_13_words_in_a_row_with_the_sample_corpus(items: list[dict[str, Any]]) -> None:
+    def runs(text: str) -> set[str]:
+        words = re.findall(r"\w+", text.lower())
+        return {" ".join(words[i : i + 13]) for i in range(len(words) - 12)}
+
     batches = SampleSource().read(lambda reason, where: pytest.fail(reason))
-    corpus = " ".join(" ".join(text.split()) for batch in batches for text in batch.column("text").to_pylist())
+    corpus = set().union(*(runs(text) for batch in batches for text in batch.column("text").to_pylist()))
     for item in items:
-        assert f"{item['prompt']} {item['choices'][item['answer']]}" not in corpus
+        assert corpus.isdisjoint(runs(f"{item['prompt']} {item['choices'][item['answer']]}")), item["item"]
 
 
 def test_the_task_names_the_file_beside_it() -> None:

@@ -66,7 +66,7 @@ def test_the_fingerprint_follows_the_options_and_needs_no_files() -> None:
     def fingerprint(**options: int) -> str:
         return SampleSource(SampleSource.Config(**options)).fingerprint()
 
-    assert fingerprint() == fingerprint(companies=112, seed=0)
+    assert fingerprint() == fingerprint(companies=108, seed=0)
     assert len({fingerprint(), fingerprint(seed=1), fingerprint(companies=5)}) == 3
 
 
@@ -102,7 +102,7 @@ def test_no_markup_of_any_format_is_left_in_the_text(default: tuple[list[Row], C
 
 
 def test_every_format_of_edgar_is_made() -> None:
-    files = list(sample_files(0, 112))
+    files = list(sample_files(0, 108))
     data = b"\n".join(file.data for file in files)
     for mark in (
         b"<SEC-HEADER>", b"<SUBMISSION>", b"-----BEGIN PRIVACY-ENHANCED MESSAGE-----", b"<ix:hidden>", b"<FONT SIZE=2>",

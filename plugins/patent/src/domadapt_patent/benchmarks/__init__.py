@@ -7,5 +7,10 @@ from pathlib import Path
 from domadapt.components import Benchmark
 
 BENCHMARKS: tuple[Benchmark, ...] = (
-    Benchmark("patent_continuation", "Endings of patent passages, four choices", Path(__file__).parent),
+    Benchmark(
+        "patent_continuation",
+        "How a claim or sentence of a fictional patent goes on, among four wordings",
+        Path(__file__).parent,
+        version="2",
+    ),
 )

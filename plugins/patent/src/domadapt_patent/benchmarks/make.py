@@ -1,9 +1,16 @@
-"""Write `patent_continuation.jsonl`: `python -m domadapt_patent.benchmarks.make`.
+"""Write patent_continuation.jsonl: a patent breaks off in a claim or sentence, and four ways to go on, one its own.
 
-Passages come from fictional patents of a seed that the source `patent.sample` cannot have. An item is a
-passage that breaks off and four endings of the same form and field; the three wrong ones belong to other
-parts of machines. What an item asks (which part does what) can be learned from the sample corpus, but no item
-shares 13 words in a row with that corpus as it is by default.
+The other three are the same words with two neighbouring pairs exchanged, each at another place. All choices
+have the same words and length, so only the phrasing of claims and descriptions tells them apart, and models
+of a million parameters show what they learnt. Measured with the core's tiny instruct model (chance 25 %): 64 %
+before, 95 % after the starter recipe's continual pre-training (292,000 tokens of the sample corpus, 15,000 of
+general text), standard error 3 points and less. With endings about other parts of machines as wrong choices both
+stayed at chance (20 and 21 %). Models of a billion parameters can be expected near 100 % from the start.
+
+The passages come from fictional patents of a seed that the source `patent.sample` cannot have; no item shares
+13 words in a row with that corpus as it is by default.
+
+    python -m domadapt_patent.benchmarks.make [FILE]
 """
 
 from __future__ import annotations
@@ -11,115 +18,128 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from domadapt_patent.sample.description import Paragraph
-from domadapt_patent.sample.publication import Publication
+from domadapt_patent.redbook.patent import Patent, parse
+from domadapt_patent.sample.publication import document
 from domadapt_patent.sample.source import SampleSource, publications
 
-NUM_ITEMS = 240
+SEED = "benchmark/patent_continuation"
 NUM_PATENTS = 340
-LONGEST = 540
-"""Characters of a passage with its longest ending: tiny models have short windows."""
+NUM_ITEMS = 240
+NUM_CHOICES = 4
+MOST_PER_PATENT = 2
+LEAST_BEFORE = 4
+"""Words of the broken claim element or sentence that stand in the prompt."""
 
-MOST_PER_PATENT = 3
+LEAST_AFTER = 8
+"""Words of the continuation: four pairs, so that three exchanges are possible."""
+
+LONGEST = 360
+"""Characters of prompt and continuation: within 256 tokens of a small vocabulary, the starter recipe's `seq_len`."""
+
 RUN = 13
 """Words: the overlap at which GPT-3's and later decontaminations call a text known."""
 
-SEED = "benchmark/patent_continuation"
 FILE = Path(__file__).with_name("patent_continuation.jsonl")
-
-_DUTY = re.compile(r"\b(?:configured|adapted|arranged|designed|operable) to (?=([^;,.:]+)[;,.])")
-_OUTSIDE = re.compile(r"\b(?:[Bb]elow|[Aa]bove|[Aa]t more than) [\d.-]+[^;,]*, (?=([^;.]+)[;.])")
-_SENTENCE = re.compile(r"(?<=[a-z]\. )(?=[A-Z])")
+_SENTENCE = re.compile(r"(?<=[\w)]\.) (?=[A-Z])")
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A passage with its true ending. `part`: the name of the part it is about."""
+    """A place in a patent: what stands before it and the rest of the claim element or sentence."""
 
     patent: str
-    field: str
     kind: str
-    part: str
     prompt: str
     ending: str
 
 
-def passages(publication: Publication) -> Iterator[Passage]:
-    """All passages of a patent that can be broken off."""
-    field, patent = publication.invention.field, f"XX{publication.doc_number}"
-    owners = {function: kind.name for kind in field.parts for function in kind.functions}
-    for claim in publication.claims:
-        text = _plain(" ".join([claim.text + (":" if claim.elements else "."), *(f"{e};" for e in claim.elements)]))
-        for cut in _DUTY.finditer(text):
-            if part := owners.get(cut[1]):
-                yield Passage(patent, field.name, "claim", part, _tail(text[: cut.end()]), cut[1])
-    for block in publication.specification.description:
-        if isinstance(block, Paragraph) and block.about:
-            text = _plain(block.text)
-            for cut in _OUTSIDE.finditer(text):
-                yield Passage(patent, field.name, "range", block.about, _tail(text[: cut.end()]), cut[1])
-            yield from _sentences(text, Passage(patent, field.name, "description", block.about, "", ""))
+def passages(patent: Patent, rng: random.Random) -> Iterator[Passage]:
+    """Elements of claims and sentences of the description, broken off near their middle, as the corpus prints them."""
+    for claim in patent.claims:
+        lines = claim.text.split("\n")
+        for number, line in enumerate(lines):
+            yield from _broken(patent.id, "claim", _latest(lines[:number], "\n", len(line)), line, rng)
+    for paragraph in patent.description:
+        for before, sentence in pairwise(["", *_SENTENCE.split(paragraph)]):
+            yield from _broken(patent.id, "description", f"{before} " if before else "", sentence, rng)
 
 
-def _sentences(text: str, about: Passage) -> Iterator[Passage]:
-    """Sentences that speak of the part without its name or sign: the name would give the answer away."""
-    for cut in _SENTENCE.finditer(text):
-        ending = _SENTENCE.split(text[cut.end() :])[0].strip()
-        if re.match(r"(?:It|They|This|As a consequence|The inventors) ", ending) and not re.search(r"\d", ending):
-            yield Passage(about.patent, about.field, about.kind, about.part, _tail(text[: cut.end()]), ending)
+def _latest(lines: list[str], end: str, taken: int) -> str:
+    """The last lines that fit beside `taken` characters."""
+    kept = ""
+    for line in reversed(lines):
+        if len(line) + len(end) + len(kept) + taken > LONGEST:
+            break
+        kept = line + end + kept
+    return kept
 
 
-def _plain(text: str) -> str:
-    return text.replace(" (#", " (").replace("#", "")
+def _broken(patent: str, kind: str, before: str, unit: str, rng: random.Random) -> Iterator[Passage]:
+    words = unit.split()
+    cut = round(len(words) * rng.uniform(0.3, 0.55))
+    if cut >= LEAST_BEFORE and len(words) - cut >= LEAST_AFTER and len(before) + len(unit) <= LONGEST:
+        indent = unit[: len(unit) - len(unit.lstrip())]
+        prompt = f"{before}{indent}{' '.join(words[:cut])}".strip()
+        yield Passage(patent, kind, prompt, " ".join(words[cut:]))
 
 
-def _tail(text: str) -> str:
-    """The end of a text, short enough for a prompt, from the start of a sentence or element, else of a word."""
-    text = text.strip()
-    if len(text) <= LONGEST // 2:
-        return text
-    end = text[-LONGEST // 2 :]
-    starts = [cut.end() for cut in re.finditer(r"[.;] ", end) if cut.end() < len(end) - 60]
-    return end[starts[0] :] if starts else end.partition(" ")[2]
+def disturbed(text: str, rng: random.Random) -> list[str]:
+    """Up to three versions with two neighbouring pairs of words exchanged; the mark at the end stays there.
+
+    Pairs of one form ("the lever, | the spring", "7 s, | 29 s") stay: lists read as well in another order.
+    """
+    bare = text.rstrip(".;,:")
+    words = bare.removesuffix("; and").split()
+    mark = text[len(" ".join(words)) :]
+    pairs = [words[i : i + 2] for i in range(0, len(words), 2)]
+    versions: dict[str, None] = {}
+    for place in rng.sample(range(len(pairs) - 1), len(pairs) - 1):
+        first, second = pairs[place : place + 2]
+        if _form(first[0]) == _form(second[0]) or _form(first[-1]) == _form(second[-1]):
+            continue
+        order = [*pairs[:place], second, first, *pairs[place + 2 :]]
+        versions[" ".join(word for pair in order for word in pair) + mark] = None
+    return list(versions)[: NUM_CHOICES - 1]
+
+
+def _form(word: str) -> str:
+    return re.sub(r"[\d.]+", "0", word.rstrip(",;"))
 
 
 def items() -> Iterator[dict[str, object]]:
-    """The items of the benchmark, in their order."""
+    """The items of the benchmark, in their order: half from claims, half from descriptions."""
     rng = random.Random(SEED)
-    pool = [passage for publication in publications(NUM_PATENTS, SEED) for passage in passages(publication)]
-    endings: dict[tuple[str, str], list[Passage]] = defaultdict(list)
-    for passage in pool:
-        endings[passage.kind, passage.field].append(passage)
+    first = (made for made in publications(NUM_PATENTS, SEED) if not made.again)
+    pool = [passage for publication in first for passage in passages(parse(document(publication)), rng)]
     rng.shuffle(pool)
     per_patent: Counter[str] = Counter()
     per_kind: Counter[str] = Counter()
-    seen: set[tuple[str, str]] = set()
+    seen: set[str] = set()
     known = _sample_runs()
-    number = 0
     for passage in pool:
-        if per_patent[passage.patent] == MOST_PER_PATENT or per_kind[passage.kind] == NUM_ITEMS // 3:
+        if per_patent[passage.patent] == MOST_PER_PATENT or per_kind[passage.kind] == NUM_ITEMS // 2:
             continue
-        wrong = _wrong(passage, endings[passage.kind, passage.field], rng)
-        if wrong is None or (passage.prompt, passage.ending) in seen:
+        wrong = disturbed(passage.ending, rng)
+        if len(wrong) < NUM_CHOICES - 1 or passage.ending in seen:
             continue
         if not known.isdisjoint(_runs(f"{passage.prompt} {passage.ending}")):
             continue
-        seen.add((passage.prompt, passage.ending))
+        seen.add(passage.ending)
         per_patent[passage.patent] += 1
         per_kind[passage.kind] += 1
-        answer = rng.randrange(4)
-        choices = [*wrong[:answer], passage.ending, *wrong[answer:]]
-        number += 1
+        answer = rng.randrange(NUM_CHOICES)
         yield {
-            "item": f"{passage.kind}-{number:03d}",
+            "item": f"{passage.kind}-{per_kind[passage.kind]:03d}",
             "cluster": passage.patent,
             "prompt": passage.prompt,
-            "choices": choices,
+            "choices": [*wrong[:answer], passage.ending, *wrong[answer:]],
             "answer": answer,
         }
 
@@ -140,30 +160,10 @@ def _refuse(reason: str, where: str) -> None:
     raise AssertionError(f"the sample rejects its own document: {reason}, {where}")
 
 
-def _wrong(passage: Passage, others: Iterable[Passage], rng: random.Random) -> list[str] | None:
-    """Three endings of other parts that begin alike and have about the same length, or None."""
-
-    def fits(other: Passage) -> bool:
-        alike = passage.kind != "description" or other.ending.split()[0] == passage.ending.split()[0]
-        close = 0.5 <= len(other.ending) / len(passage.ending) <= 2
-        short = len(passage.prompt) + len(other.ending) < LONGEST
-        return alike and close and short and other.part != passage.part and other.patent != passage.patent
-
-    true_too = {other.ending for other in others if other.part == passage.part}
-    by_part: dict[str, list[str]] = defaultdict(list)
-    for other in others:
-        if fits(other) and other.ending not in true_too and other.ending not in passage.prompt:
-            by_part[other.part].append(other.ending)
-    if len(by_part) < 3:
-        return None
-    wrong = [rng.choice(by_part[part]) for part in rng.sample(sorted(by_part), 3)]
-    return wrong if len(set(wrong)) == 3 else None
-
-
 def encode() -> bytes:
     """The benchmark's file."""
     return "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items()).encode()
 
 
 if __name__ == "__main__":
-    FILE.write_bytes(encode())
+    (Path(sys.argv[1]) if len(sys.argv) > 1 else FILE).write_bytes(encode())

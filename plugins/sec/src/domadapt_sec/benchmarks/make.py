@@ -3,9 +3,9 @@
 An item is a passage of a sample 10-K and four ways to go on for eleven words: the true one, and three in which four
 words have given way to words of the same ending and about the same length, as frequent in filings. Only the
 company that words keep tells them apart, which is what continual pre-training teaches first: measured on the
-1 M-parameter model, 28 % before and 62 % after 75 steps on `sec.sample` (chance 25 %). Whole continuations of
-other passages as wrong choices told the two models apart less well (25 % and 31 %), shuffled words were too easy
-for both (84 % and 98 %).
+1 M-parameter `tiny-instruct`, 29 % before and 56 % after 75 steps on `sec.sample` (chance 25 %). In trials, whole
+continuations of other passages as wrong choices told the two models apart less well (25 % and 31 %), and shuffled
+words were too easy for both (84 % and 98 %).
 The companies bear names that the sample source never emits (`sample_company.reserved`). Passage and choice
 stay below 430 characters, since the smallest model reads 256 tokens.
 """

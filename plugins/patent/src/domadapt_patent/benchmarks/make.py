@@ -127,11 +127,11 @@ def items() -> Iterator[dict[str, object]]:
         if per_patent[passage.patent] == MOST_PER_PATENT or per_kind[passage.kind] == NUM_ITEMS // 2:
             continue
         wrong = disturbed(passage.ending, rng)
-        if len(wrong) < NUM_CHOICES - 1 or passage.ending in seen:
+        if len(wrong) < NUM_CHOICES - 1 or not seen.isdisjoint((passage.prompt, passage.ending)):
             continue
         if not known.isdisjoint(_runs(f"{passage.prompt} {passage.ending}")):
             continue
-        seen.add(passage.ending)
+        seen |= {passage.prompt, passage.ending}
         per_patent[passage.patent] += 1
         per_kind[passage.kind] += 1
         answer = rng.randrange(NUM_CHOICES)

@@ -91,7 +91,7 @@ def focus(part: Part, others: Sequence[Part], invention: Invention, rng: random.
     return {
         "P": signed(part),
         "P_bare": f"the {part.name}",
-        "P_start": f"the {part.name}",
+        "P_start": f"The {part.name}",
         "It": "they" if many else "it",
         "It_obj": "them" if many else "it",
         "Is": "are" if many else "is",

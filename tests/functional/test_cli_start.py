@@ -253,6 +253,17 @@ def test_a_reader_that_stops_early_gets_no_traceback() -> None:
         assert process.stderr.read() == ""
 
 
+def test_a_reader_of_a_table_that_stops_early_is_no_bug() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "domadapt", "plugins"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
 def test_help_is_shown_where_the_encoding_lacks_box_characters() -> None:
     code = "import sys\nfrom domadapt.cli import main\nsys.argv = ['adapt', '--help']\nmain()"
     done = run_python(code, PYTHONIOENCODING="ascii")

@@ -78,6 +78,10 @@ def test_a_checkpoint_made_elsewhere_enters_at_the_merge(finished: Adapt, adapt:
     (adapt.folder / "elsewhere/artifact.json").unlink()
     adapt("run", "--domain", "law", "--set", "train.from=./elsewhere")
     assert not {"train", "tokens"} & set(adapt.done())
+    assert {m["label"]: m["digest"] for m in report(adapt)["models"]} == {
+        m["label"]: m["digest"] for m in report(finished)["models"]
+    }
+    assert all(re.fullmatch("[0-9a-f]{64}", m["digest"]) for m in report(finished)["models"])
     ours, theirs = report(finished), report(adapt)
     assert theirs["training"] is None
     assert ours["ledger"] == theirs["ledger"]
@@ -153,6 +157,24 @@ def test_clean_of_a_run_deletes_it_and_its_results(copied: Adapt):
     copied("clean", "law", "--yes")
     assert not (copied.folder / "runs/law").exists()
     assert not list((copied.folder / "runs/.store").rglob("artifact.json"))
+
+
+def test_clean_deletes_nothing_while_the_record_of_a_run_cannot_be_read(copied: Adapt):
+    store = copied.folder / "runs/.store"
+    before = sorted(store.rglob("*"))
+    for name in ("state.json", "recipe.lock.yaml"):
+        file = copied.folder / "runs/law" / name
+        text = file.read_text()
+        file.write_text("{")
+        assert f"{name} cannot be read" in copied("clean", "--yes", code=1)
+        file.write_text(text)
+    assert sorted(store.rglob("*")) == before
+
+
+def test_input_that_is_not_there_is_named_with_its_place_in_the_recipe(adapt: Adapt):
+    sources = "corpus.general=[{source: general.sample}, {source: files, options: {path: ./nowhere}}]"
+    said = adapt("run", "--domain", "law", "--set", sources, code=4)
+    assert "corpus.general.1 (source files): nowhere: no such file or folder" in said
 
 
 def test_manifests_and_reports_hold_no_path_of_this_machine(finished: Adapt):

@@ -253,6 +253,10 @@ def test_fewer_than_six_documents_give_no_verdict(tmp_path: Path) -> None:
     found = difference(data, "few", "cpt")
     assert found["high"] < 0
     assert found["verdict"] == "not distinguishable"
+    told = data["verdict"]["sentences"][0]
+    assert "5 independent units" in told
+    assert "with fewer than 6 no verdict is given" in told
+    assert "could go unnoticed" not in told
 
 
 def test_models_scored_on_different_items_are_refused(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import rich_click as click
 
 from domadapt.cli.frame import console
 from domadapt.cli.preparing import runs_folder
-from domadapt.errors import UsageError
+from domadapt.errors import DataError, UsageError
 from domadapt.pipeline.store import Store, remove, run_lock
 
 
@@ -48,13 +50,29 @@ def unreferenced(root: Path, *, without: tuple[str, ...] = ()) -> list[Path]:
     kept: set[str] = set()
     for state in root.glob("*/state.json"):
         if state.parent.name not in without:
-            stages = json.loads(state.read_bytes()).get("stages", {})
-            kept |= {entry["key"] for entry in stages.values() if "key" in entry}
+            with _readable(state):
+                stages = json.loads(state.read_bytes()).get("stages", {})
+                kept |= {entry["key"] for entry in stages.values() if "key" in entry}
     for lock in root.glob("*/recipe.lock.yaml"):
         if lock.parent.name not in without:
             # a run that was interrupted names the keys of its coming stages only here
-            kept |= _keys(lock)
+            with _readable(lock):
+                kept |= _keys(lock)
     return [path for _, name, path in Store(root / ".store").entries() if name.split(".")[0] not in kept]
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """What a run needs is unknown when its record is damaged: then nothing may be deleted."""
+    import yaml
+
+    try:
+        yield
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
+        raise DataError(
+            f"clean: {file} cannot be read, so what the run needs is not known and nothing was deleted; repeat that "
+            f"run, which writes it anew, or delete it: adapt clean {file.parent.name}"
+        ) from error
 
 
 def _keys(lock: Path) -> set[str]:

@@ -99,6 +99,8 @@ def contained(work: Callable[[], T], *, debug: bool) -> T:
     except RegistryError as error:
         raise _end(str(error), USAGE, error, debug) from None
     except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError) and not _culprit(error):
+            raise error.__context__ from None  # rich turns it into sys.exit(1)
         if isinstance(error, BrokenPipeError) and not _culprit(error):
             raise  # whoever reads our stdout (`| head`) has seen enough: click ends without a word
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

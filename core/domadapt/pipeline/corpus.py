@@ -105,6 +105,7 @@ def build_corpus(
     last = FunnelStep("holdout", funnel[-1].kept, funnel[-1].kept - surplus)
     if surplus:
         last.dropped[f"beyond {holdout_documents} held-out documents"] = surplus
+    _warn_of_few_groups(out, stage, "corpus.holdout_documents" if surplus else "corpus.holdout")
     return {
         "funnel": [step.as_dict() for step in [*funnel, last]],
         "documents": documents,
@@ -219,6 +220,23 @@ def _write_splits(
     for writer in writers.values():
         writer.close()
     return documents, sizes, surplus
+
+
+def _warn_of_few_groups(out: Path, stage: Stage, setting: str) -> None:
+    """Say now what the report would say after the training: too few independent units for any verdict."""
+    import pyarrow.parquet as pq
+
+    from domadapt.report.statistics import MIN_CLUSTERS
+
+    held: set[str] = set()
+    for file in (out / "report").glob("*.parquet"):
+        held.update(pq.ParquetFile(file).read(columns=["group"])["group"].to_pylist())
+    if len(held) < MIN_CLUSTERS:
+        stage.event(
+            "warning",
+            message=f"documents of {len(held)} groups (companies, files) are held out for the report; with fewer than "
+            f"{MIN_CLUSTERS} no difference of bits per byte can be shown: raise {setting} or add sources",
+        )
 
 
 def _reasons(funnel: Sequence[FunnelStep]) -> str:

@@ -1,6 +1,6 @@
 """Digests of files and folders: what they hold, never where they lie or when they were written.
 
-Big files are hashed once: digests are remembered by path, size and modification time in a small database
+Big files are hashed once: digests are remembered by path, size and times in a small database
 in the cache folder. Without a writable cache folder everything works and is hashed each time.
 """
 
@@ -67,7 +67,8 @@ class DigestMemory:
 
 def _state(file: Path) -> str:
     stat = file.stat()
-    return f"{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ino}"
+    # the change time as well: copying tools set the modification time back, nothing sets this one
+    return f"{stat.st_size}/{stat.st_mtime_ns}/{stat.st_ctime_ns}/{stat.st_ino}"
 
 
 def named_files(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
@@ -91,10 +92,23 @@ def named_files(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
 
 
 def digest_files(paths: Sequence[Path]) -> str:
-    """One digest of files and folders: relative names, sizes and contents."""
-    named = list(named_files(paths))
-    digests = DigestMemory().digests([file for _, file in named])
+    """One digest of files and folders: relative names, sizes and contents.
+
+    Raises MissingError when one is not there or cannot be read.
+    """
+    try:
+        named = list(named_files(paths))
+        digests = DigestMemory().digests([file for _, file in named])
+        sizes = [file.stat().st_size for _, file in named]
+    except OSError as error:
+        where = error.filename or ", ".join(map(str, paths))
+        raise MissingError(f"{where}: cannot be read ({error.strerror})") from error
+    return digest_of((name, size, digest) for (name, _), size, digest in zip(named, sizes, digests, strict=True))
+
+
+def digest_of(files: Iterable[tuple[str, int, str]]) -> str:
+    """One digest of (relative name, bytes, sha256) of files, in the order given."""
     whole = hashlib.sha256()
-    for (name, file), digest in zip(named, digests, strict=True):
-        whole.update(f"{name}\0{file.stat().st_size}\0{digest}\n".encode("utf-8", "surrogateescape"))
+    for name, size, digest in files:
+        whole.update(f"{name}\0{size}\0{digest}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()

@@ -128,8 +128,8 @@ def _add_corpora(graph: Graph, resolved: ResolvedRecipe) -> None:
         takes = list(resolved.takes[side])
         options = {
             "sources": [
-                {"options": _content_options(c), "content": s.fingerprint(), "take": t}
-                for c, s, t in zip(choices, sources, takes, strict=True)
+                {"options": _content_options(c), "content": _fingerprint(s, f"corpus.{side}.{number}"), "take": t}
+                for number, (c, s, t) in enumerate(zip(choices, sources, takes, strict=True))
             ],
             "clean": [_options(c) for c in resolved.cleaners],
             "holdout": recipe.holdout,
@@ -148,6 +148,13 @@ def _add_corpora(graph: Graph, resolved: ResolvedRecipe) -> None:
                 sources,
             )
         )
+
+
+def _fingerprint(source: Source, place: str) -> str:
+    try:
+        return source.fingerprint()
+    except MissingError as error:
+        raise MissingError(f"{place} (source {source.name}): {error}") from error
 
 
 def _content_options(choice: Choice) -> dict[str, Any]:

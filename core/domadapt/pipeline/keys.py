@@ -71,8 +71,15 @@ def changed_parts(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = 
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             differences += changed_parts(before, after, f"{label}." if prefix or name != "options" else "")
+        elif _is_digest(before) and _is_digest(after):
+            differences.append(f"{label} changed")
         elif isinstance(before, str | int | float | None) and isinstance(after, str | int | float | None):
             differences.append(f"{label} {before} -> {after}")
         else:
             differences.append(f"{label} changed")
     return differences
+
+
+def _is_digest(value: Any) -> bool:
+    """Whether a value says nothing to a person: a sha256."""
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from domadapt import report
 from domadapt.artifacts import Artifact, Checkpoint, Report, Scorecard, TokenStore
 from domadapt.components import Stage
+from domadapt.pipeline.fingerprints import digest_of
 from domadapt.pipeline.graph import Graph, Node
 from domadapt.pipeline.keys import source_digest
 from domadapt.recipe.check import ResolvedRecipe
@@ -65,6 +67,10 @@ def _model(graph: Graph, label: str, artifacts: Mapping[str, Artifact]) -> Model
         assert isinstance(card, Scorecard)
         scorecards[task] = card
     facts = {} if source in graph.models else dict(checkpoint.facts)
+    if source not in graph.models:
+        # as if it had been given as a folder: the same files have the same digest wherever they came from
+        files = sorted(checkpoint.manifest["files"].items())
+        checkpoint = replace(checkpoint, digest=digest_of((name, f["bytes"], f["sha256"]) for name, f in files))
     return ModelResult(label, checkpoint.role, checkpoint, facts, scorecards)
 
 

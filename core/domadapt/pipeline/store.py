@@ -159,19 +159,19 @@ class Store:
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run's folder. Raises MissingError naming the holder when another process has it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Hold a run's folder. Raises MissingError when it cannot be written, or naming the holder it has already."""
     owner = folder / "owner.json"
     lock = FileLock(folder / ".lock", timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except Timeout:
-        try:
-            holder = json.loads(owner.read_bytes())
-            who = f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-        except (OSError, ValueError, KeyError):
-            who = "another process"
-        raise MissingError(f"{folder}: {who} is working on this run; wait for it or end it") from None
+    except (OSError, NotImplementedError) as error:  # filelock: NotImplementedError where files cannot be locked
+        if isinstance(error, Timeout):
+            raise MissingError(f"{folder}: {_holder(owner)} is working on this run; wait for it or end it") from None
+        raise MissingError(
+            f"{folder}: a run's folder cannot be made or locked there ({error}); "
+            "set ADAPT_RUNS to a folder that can be written"
+        ) from error
     try:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         write_file(owner, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode())
@@ -179,3 +179,11 @@ def run_lock(folder: Path) -> Iterator[None]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
+
+
+def _holder(owner: Path) -> str:
+    try:
+        holder = json.loads(owner.read_bytes())
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"

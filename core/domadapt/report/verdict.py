@@ -138,7 +138,13 @@ def _measured(difference: Entry, measure: Entry) -> str:
     return f"{size} (95 % interval {bounds(difference, unit, signed=True)})"
 
 
-def _missable(difference: Entry, measure: Entry) -> str:
+def _missable(difference: Entry, measure: Entry, ledger: Entry) -> str:
+    """Why nothing can be shown: too few independent units for any verdict, or what could have been missed."""
+    if measure["clusters"] < ledger["min_clusters"]:
+        return (
+            f"; {measure['clusters']} independent units (companies, documents) were scored, and with fewer than "
+            f"{ledger['min_clusters']} no verdict is given whatever the interval: hold out more"
+        )
     if difference["smallest_detectable"] is None:
         return ""
     unit = unit_of(measure["unit"])
@@ -153,7 +159,7 @@ def _gain_sentence(gain: Entry | None, ledger: Entry) -> str:
     if difference["verdict"] == UNCLEAR:
         return (
             f"No change of {name} from {against} to {called(ledger['cpt'])} can be shown: "
-            f"{_measured(difference, gain)}{_missable(difference, gain)}."
+            f"{_measured(difference, gain)}{_missable(difference, gain, ledger)}."
         )
     better = "better" if difference["verdict"] == BETTER else "worse"
     return f"{called(ledger['cpt'])} is {better} than {against} on {name}: {_measured(difference, gain)}{_arrow(gain)}."
@@ -173,7 +179,8 @@ def _loss_sentences(loss: Entry | None, general: Sequence[Entry], ledger: Entry)
     elif difference["verdict"] == BETTER:
         first = f"It is better on {name} as well: {_measured(difference, loss)}{_arrow(loss)}."
     else:
-        first = f"No general loss can be shown: {_measured(difference, loss)} on {name}{_missable(difference, loss)}."
+        missable = _missable(difference, loss, ledger)
+        first = f"No general loss can be shown: {_measured(difference, loss)} on {name}{missable}."
     return [first, *_count_sentence("general", general, ledger)]
 
 

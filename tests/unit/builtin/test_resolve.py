@@ -46,6 +46,15 @@ def test_a_folder_with_pickled_weights_only_is_refused_and_not_read(tmp_path: Pa
         resolve_model(str(tmp_path / "m"), tmp_path)
 
 
+@pytest.mark.parametrize("config", ["{", "[]", ""])
+def test_a_damaged_config_is_told_before_anything_runs(config: str, tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text(config)
+    (tmp_path / "m" / "model.safetensors").touch()
+    with pytest.raises(MissingError, match=r"m: its config\.json .*; fetch the model again"):
+        resolve_model(str(tmp_path / "m"), tmp_path)
+
+
 def test_a_builtin_model_is_found_by_name(
     tmp_path: Path, tiny_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

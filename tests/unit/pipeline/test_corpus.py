@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +242,26 @@ def test_documents_beyond_the_held_out_number_are_counted(tmp_path: Path) -> Non
         "kept": 18,
         "dropped": {"beyond 4 held-out documents": 12},
     }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"holdout": 0.2}, "documents of 4 groups .* fewer than 6 .* raise corpus.holdout or add sources"),
+        ({"holdout": 0.4, "holdout_documents": 5}, "documents of 5 groups .* raise corpus.holdout_documents or add"),
+        ({"holdout": 0.3}, None),
+    ],
+)
+def test_too_few_held_out_groups_for_a_verdict_are_told_at_once(
+    tmp_path: Path, wanted: dict[str, Any], told: str | None
+) -> None:
+    said: list[str] = []
+    speaking = replace(stage(), emit=lambda kind, data: said.append(data["message"]) if kind == "warning" else None)
+    source = Listed([(f"text {i}", f"g{i}") for i in range(20)])
+    build_corpus([(source, None)], [], out=tmp_path, stage=speaking, **{"holdout_documents": 200, **wanted})
+    assert len(said) == (told is not None)
+    if told is not None:
+        assert re.search(told, said[0])
 
 
 class WrongColumns(Listed):

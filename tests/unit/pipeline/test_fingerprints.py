@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -144,3 +145,21 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     assert cache_folder() == tmp_path / "me" / ".cache" / "adapt"
+
+
+def test_a_file_that_is_copied_over_with_its_old_time_is_hashed_again(folder: Path) -> None:
+    file = folder / "a.txt"
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    before = digest_files([folder])
+    file.write_text("omega")  # as long as before, in place
+    os.utime(file, ns=times)
+    assert digest_files([folder]) != before
+
+
+def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(fingerprints, "sha256_file", refuse)
+    with pytest.raises(MissingError, match=r"a\.txt: cannot be read \(Permission denied\)"):
+        digest_files([folder])

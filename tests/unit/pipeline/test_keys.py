@@ -123,3 +123,8 @@ def test_changed_parts_of_equal_parts_is_nothing() -> None:
 
 def test_changed_parts_names_what_came_and_what_went() -> None:
     assert changed_parts({"options": {"a": 1}}, {"options": {"b": 2}}) == ["a 1 -> None", "b None -> 2"]
+
+
+def test_changed_parts_spares_the_reader_digests() -> None:
+    old, new = {"options": {"content": "a" * 64}}, {"options": {"content": "b" * 64}}
+    assert changed_parts(old, new) == ["content changed"]

@@ -317,3 +317,9 @@ def test_on_a_file_system_without_flock_a_second_holder_is_refused_all_the_same(
             pass
         with run_lock(tmp_path):
             pass
+
+
+def test_a_runs_folder_that_cannot_be_made_is_in_the_way_and_says_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(MissingError, match=r"sec: .*Not a directory.*set ADAPT_RUNS"), run_lock(tmp_path / "runs/sec"):
+        pass

@@ -71,8 +71,10 @@ def run_task(task: str, folder: Path, model: Checkpoint, request: EvalRequest) -
     network, tokenizer = loaded(model)
     length = context_length(network, LONGEST)
     datasets.disable_progress_bars()
-    # it asks git for the commit of the working folder, which is not ours to ask and prints "fatal" elsewhere
+    # it asks git for the commit of the working folder, which is not ours to ask and prints "fatal" elsewhere, and
+    # torch for a report on the machine, which runs `pip list` (0.5 s a call) and is used by nobody
     lm_eval.evaluator.get_git_commit_hash = lambda: None
+    lm_eval.evaluator.add_env_info = lambda results: None
     with _quiet():
         result = lm_eval.evaluator.simple_evaluate(
             model=HFLM(

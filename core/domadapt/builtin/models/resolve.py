@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def _builtin(name: str) -> Path:
 def _local(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise MissingError(f"model {folder}: no Hugging Face folder (config.json) there")
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise MissingError(
+            f"model {folder}: its config.json cannot be read ({error}); fetch the model again"
+        ) from error
+    if not isinstance(config, dict):
+        raise MissingError(f"model {folder}: its config.json is no JSON object; fetch the model again")
     if not any(folder.glob("*.safetensors")):
         raise MissingError(
             f"model {folder}: no *.safetensors there; convert the weights first (pickle files are not read)"

@@ -124,6 +124,8 @@ def execute(prepared: Prepared, again: list[str]) -> int | None:
             if stop.signal == signal.SIGINT:
                 say(f"run {prepared.name}: stopped; run the same command to continue")
                 return CTRL_C
+            if again:
+                say("(without --fresh and --from, which start over)")
             raise
         for file in ("report.json", "report.html"):
             _copy(paths["report"] / file, run.folder / file)

@@ -89,6 +89,7 @@ def build_corpus(
     funnel = [FunnelStep("read"), *(FunnelStep(c.name) for c in cleaners)]
     rejected: dict[str, list[str]] = {}
     groups: dict[str, str] = {}
+    sizes_of_groups: Counter[str] = Counter()
     temporary = out / "unsplit"
     writer = ShardWriter(temporary, "documents")
     for batch in _clean(_read(sources, funnel[0], rejected, stage), cleaners, funnel):
@@ -96,16 +97,20 @@ def build_corpus(
             pinned = json.loads(meta).get("split", "")
             if groups.setdefault(group, pinned) != pinned:
                 raise DataError(f"{stage.name}: group {group!r} is pinned to two splits by its documents")
+            sizes_of_groups[group] += 1
         writer.write(batch)
     writer.close()
     if not funnel[-1].kept:
         raise DataError(f"{stage.name}: no document left of {funnel[0].num_in} read ({_reasons(funnel)})")
-    splits = assign_splits(groups, holdout, seed=stage.seed, where=stage.name)
+    splits = assign_splits(
+        groups, holdout, seed=stage.seed, where=stage.name, sizes=sizes_of_groups, most_held=holdout_documents
+    )
     documents, sizes, surplus = _write_splits(temporary, splits, holdout_documents, out)
     last = FunnelStep("holdout", funnel[-1].kept, funnel[-1].kept - surplus)
     if surplus:
         last.dropped[f"beyond {holdout_documents} held-out documents"] = surplus
-    _warn_of_few_groups(out, stage, "corpus.holdout_documents" if surplus else "corpus.holdout")
+    full = documents["report"] >= holdout_documents
+    _warn_of_few_groups(out, stage, "corpus.holdout_documents" if full else "corpus.holdout")
     return {
         "funnel": [step.as_dict() for step in [*funnel, last]],
         "documents": documents,
@@ -164,11 +169,20 @@ def _clean(
             yield batch
 
 
-def assign_splits(groups: Mapping[str, str], holdout: float, *, seed: int, where: str) -> dict[str, Split]:
+def assign_splits(
+    groups: Mapping[str, str],
+    holdout: float,
+    *,
+    seed: int,
+    where: str,
+    sizes: Mapping[str, int] | None = None,
+    most_held: int | None = None,
+) -> dict[str, Split]:
     """Which split each group belongs to: the first groups in a seeded order are held out.
 
     groups: name -> split its source pinned it to, or "". Pinned groups stay where they are; of the others
     round(holdout * count), at least 1, go to each held-out split, unless pinned groups fill it already.
+    sizes: documents of each group; a split that has `most_held` of them takes no further group.
     Raises DataError for fewer than three free groups when a split would stay empty.
     """
     splits: dict[str, Split] = {}
@@ -186,9 +200,14 @@ def assign_splits(groups: Mapping[str, str], holdout: float, *, seed: int, where
             "add sources, or files"
         )
     share = max(1, min(round(holdout * len(free)), (len(free) - 1) // max(1, len(wanted)) or 1))
-    for number, group in enumerate(free):
-        slot = number // share
-        splits[group] = wanted[slot] if slot < len(wanted) else "train"
+    waiting = iter(free)
+    for split in wanted:
+        taken = documents = 0
+        while taken < share and (most_held is None or documents < most_held):
+            group = next(waiting)
+            splits[group] = split
+            taken, documents = taken + 1, documents + (sizes[group] if sizes else 1)
+    splits.update((group, "train") for group in waiting)
     return splits
 
 

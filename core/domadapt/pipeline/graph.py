@@ -6,14 +6,15 @@ importing an engine.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from domadapt.artifacts import Artifact, Checkpoint, Corpus, Role, Scorecard, TokenStore
+from domadapt.artifacts import MANIFEST, Artifact, Checkpoint, Corpus, Role, Scorecard, TokenStore
 from domadapt.components import Benchmark, Component, Side, Source, Stage
-from domadapt.errors import MissingError, RecipeError
+from domadapt.errors import DataError, MissingError, RecipeError
 from domadapt.pipeline import work
 from domadapt.pipeline.benchmarks import benchmark_files
 from domadapt.pipeline.fingerprints import cache_folder, digest_files
@@ -107,7 +108,16 @@ def _add_models(graph: Graph, registry: Registry) -> None:
                 f"model {ref!r}: neither builtin:NAME, nor a folder (./DIR), nor a hub id (org/name), "
                 "and no plugin knows it"
             )
-        graph.models[f"model.{role}"] = Checkpoint(folder, role=role, digest=digest_files([folder]))
+        graph.models[f"model.{role}"] = Checkpoint(folder, role=role, digest=model_digest(folder))
+
+
+MODEL_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt")
+
+
+def model_digest(folder: Path) -> str:
+    """A digest of what makes a model: weights, configuration, tokenizer; a README beside them changes nothing."""
+    files = sorted(f for f in folder.iterdir() if f.suffix in MODEL_FILES and f.name != MANIFEST)
+    return digest_files(files)
 
 
 def _identity(choice: Choice) -> str:
@@ -294,7 +304,14 @@ def _add_evaluations(graph: Graph, resolved: ResolvedRecipe) -> None:
 
 
 def check_requirements(graph: Graph) -> None:
-    """Raises MissingError with everything that components miss on this machine."""
+    """Raises MissingError with what components miss on this machine, DataError for models that do not fit."""
+    sizes = {
+        name.removeprefix("model."): json.loads((model.path / "config.json").read_bytes()).get("vocab_size")
+        for name, model in graph.models.items()
+    }
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise DataError(f"model: the vocabularies differ in size ({told}); base, instruct and CPT must share one")
     missing = [
         f"{node.name}: {what}" for node in graph.nodes.values() for c in node.components for what in c.requirements()
     ]

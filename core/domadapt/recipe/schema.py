@@ -161,7 +161,8 @@ class CorpusRecipe(Section):
     holdout: Decimal = Field(default=0.05, gt=0, lt=0.5)
     """Share of document groups (companies, journals) in each of the two held-out splits, each side."""
     holdout_documents: Count = 200
-    """At most so many documents in a held-out split; further ones are not used at all."""
+    """About so many documents at most in a held-out split: when it has them, no further group joins it. What a
+    group brings beyond the number is not used at all."""
 
 
 class Mix(Section):

@@ -372,3 +372,13 @@ def test_meta_is_json_in_every_row(tmp_path: Path) -> None:
     build(tmp_path, Listed(TEN, {"g1": "train"}))
     metas = [json.loads(r["meta"]) for found in rows_of(tmp_path).values() for r in found]
     assert sum(m == {"split": "train"} for m in metas) == 1
+
+
+def test_a_held_out_split_that_is_full_takes_no_further_group() -> None:
+    groups = {f"g{n}": "" for n in range(40)}
+    splits = assign_splits(groups, 0.25, seed=1, where="corpus.domain", sizes=dict.fromkeys(groups, 10), most_held=30)
+    assert {split: sum(s == split for s in splits.values()) for split in SPLITS} == {
+        "train": 34,
+        "selection": 3,
+        "report": 3,
+    }

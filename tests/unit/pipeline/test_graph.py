@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from domadapt import components, hookimpl, hookspecs
 from domadapt.artifacts import Checkpoint
 from domadapt.builtin import PLUGINS
 from domadapt.components import DomainPack
-from domadapt.errors import MissingError, RecipeError
+from domadapt.errors import DataError, MissingError, RecipeError
 from domadapt.pipeline.graph import Graph, build_graph, check_requirements, training_size
 from domadapt.recipe.check import resolve
 from domadapt.recipe.load import load_recipe
@@ -185,6 +186,19 @@ def test_a_model_that_nobody_knows_and_one_that_is_not_there_are_said(build: Bui
         build("model.base=llama")
     with pytest.raises(MissingError, match="no Hugging Face folder"):
         build(f"model.base={tmp_path}/nowhere")
+
+
+def test_a_page_beside_the_weights_changes_nothing(build: Build, models: Path) -> None:
+    before = build().keys
+    (models / "base" / "README.md").write_text("# A model")
+    assert build().keys == before
+
+
+def test_models_of_different_vocabularies_are_refused_before_anything_runs(build: Build, models: Path) -> None:
+    file = models / "instruct" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "vocab_size": 7}))
+    with pytest.raises(DataError, match=r"vocabularies differ in size \(base \d+, instruct 7\)"):
+        check_requirements(build())
 
 
 def test_a_source_that_is_not_there_is_said_before_anything_runs(build: Build, tmp_path: Path) -> None:

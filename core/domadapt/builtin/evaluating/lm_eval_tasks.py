@@ -19,7 +19,7 @@ from domadapt.artifacts import Checkpoint, ScoreRow
 from domadapt.builtin.evaluating.models import context_length, loaded
 from domadapt.builtin.evaluating.samples import Samples, write_samples
 from domadapt.components import Benchmark, EvalRequest, Evaluator, Stage
-from domadapt.errors import StageError
+from domadapt.errors import DataError, StageError
 from domadapt.pipeline.benchmarks import data_files, read_task
 
 LONGEST = 4096
@@ -36,7 +36,7 @@ class LmEval(Evaluator):
             raise StageError(f"{stage.name}: no benchmark to run")
         stage.scratch.mkdir(parents=True, exist_ok=True)
         task = write_override(request.benchmark, stage.scratch)
-        result = run_task(task, stage.scratch, model, request)
+        result = run_task(task, stage.scratch, model, request, request.benchmark)
         samples = list(_samples(result, task))
         if not samples:
             raise StageError(f"{stage.name}: benchmark {task} has no metric that is a mean over its items")
@@ -59,7 +59,7 @@ def write_override(benchmark: Benchmark, folder: Path) -> str:
     return str(task["task"])
 
 
-def run_task(task: str, folder: Path, model: Checkpoint, request: EvalRequest) -> dict[str, Any]:
+def run_task(task: str, folder: Path, model: Checkpoint, request: EvalRequest, benchmark: Benchmark) -> dict[str, Any]:
     """lm-eval's own result of one task, samples included."""
     for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
         os.environ.setdefault(variable, "1")
@@ -75,7 +75,7 @@ def run_task(task: str, folder: Path, model: Checkpoint, request: EvalRequest) -
     # torch for a report on the machine, which runs `pip list` (0.5 s a call) and is used by nobody
     lm_eval.evaluator.get_git_commit_hash = lambda: None
     lm_eval.evaluator.add_env_info = lambda results: None
-    with _quiet():
+    with _quiet(), _data_errors(benchmark):
         result = lm_eval.evaluator.simple_evaluate(
             model=HFLM(
                 pretrained=network,
@@ -90,6 +90,18 @@ def run_task(task: str, folder: Path, model: Checkpoint, request: EvalRequest) -
             log_samples=True,
         )
     return result  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _data_errors(benchmark: Benchmark) -> Iterator[None]:
+    """A damaged line in a data file is the file's fault."""
+    import datasets
+
+    try:
+        yield
+    except datasets.exceptions.DatasetGenerationError as error:
+        files = ", ".join(data_files(benchmark).values())
+        raise DataError(f"benchmark {benchmark.name}: {files} cannot be read ({error.__cause__})") from error
 
 
 @contextlib.contextmanager

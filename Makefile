@@ -9,7 +9,7 @@ check:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(dir $(PYTHON))lint-imports
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 test:
 	$(PYTHON) -m pytest -m "not slow and not gpu"
@@ -19,6 +19,7 @@ test-all:
 
 bench:
 	$(PYTHON) bench/pipeline.py
+	$(PYTHON) bench/effect.py
 
 docs:
 	$(PYTHON) -m pytest tests/contract -k "docs or readme or hook"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -44,6 +45,18 @@ def test_the_first_command_plans_without_a_mistake(tmp_path: Path):
     assert "report" in done.stdout
 
 
+@pytest.mark.slow
+def test_the_main_job_of_the_first_command_ends_with_the_papers_effect(tmp_path: Path):
+    (arguments,) = adapt_commands(BLOCKS[0])
+    subprocess.run([sys.executable, "-m", "domadapt", *arguments], cwd=tmp_path, check=True, timeout=580)
+    verdict = json.loads((tmp_path / "runs/sec-starter/report.json").read_bytes())["verdict"]
+    assert verdict["effect"] == "shown"
+    (merge,) = verdict["merges"]
+    for share in ("kept", "won_back"):
+        assert merge[share]["value"] >= 0.6
+        assert merge[share]["low"] > 0
+
+
 def test_the_command_for_your_own_filings_is_one_line_that_plans(tmp_path: Path):
     if "ADAPT_REAL_DATA" not in os.environ:
         pytest.skip("ADAPT_REAL_DATA is not set: no real filings to plan for")
@@ -55,8 +68,6 @@ def test_the_command_for_your_own_filings_is_one_line_that_plans(tmp_path: Path)
 
 @pytest.mark.slow
 def test_the_command_for_your_own_filings_runs_and_accounts_for_every_document(tmp_path: Path):
-    import json
-
     if "ADAPT_REAL_DATA" not in os.environ:
         pytest.skip("ADAPT_REAL_DATA is not set: no real filings to run over")
     (arguments,) = adapt_commands(BLOCKS[2])

@@ -7,7 +7,7 @@ importing an engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -116,8 +116,12 @@ MODEL_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 def model_digest(folder: Path) -> str:
     """A digest of what makes a model: weights, configuration, tokenizer; a README beside them changes nothing."""
-    files = sorted(f for f in folder.iterdir() if f.suffix in MODEL_FILES and f.name != MANIFEST)
-    return digest_files(files)
+    return digest_files([folder / name for name in model_files(f.name for f in folder.iterdir())])
+
+
+def model_files(names: Iterable[str]) -> list[str]:
+    """Those of the names in a model's folder that count for its digest, sorted."""
+    return sorted(n for n in names if n.endswith(MODEL_FILES) and "/" not in n and n != MANIFEST)
 
 
 def _identity(choice: Choice) -> str:

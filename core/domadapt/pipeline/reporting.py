@@ -11,7 +11,7 @@ from domadapt import report
 from domadapt.artifacts import Artifact, Checkpoint, Report, Scorecard, TokenStore
 from domadapt.components import Stage
 from domadapt.pipeline.fingerprints import digest_of
-from domadapt.pipeline.graph import Graph, Node
+from domadapt.pipeline.graph import Graph, Node, model_files
 from domadapt.pipeline.keys import source_digest
 from domadapt.recipe.check import ResolvedRecipe
 from domadapt.recipe.lock import describe_origins
@@ -69,8 +69,9 @@ def _model(graph: Graph, label: str, artifacts: Mapping[str, Artifact]) -> Model
     facts = {} if source in graph.models else dict(checkpoint.facts)
     if source not in graph.models:
         # as if it had been given as a folder: the same files have the same digest wherever they came from
-        files = sorted(checkpoint.manifest["files"].items())
-        checkpoint = replace(checkpoint, digest=digest_of((name, f["bytes"], f["sha256"]) for name, f in files))
+        files = checkpoint.manifest["files"]
+        named = ((name, files[name]["bytes"], files[name]["sha256"]) for name in model_files(files))
+        checkpoint = replace(checkpoint, digest=digest_of(named))
     return ModelResult(label, checkpoint.role, checkpoint, facts, scorecards)
 
 

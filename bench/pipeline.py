@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -39,17 +40,32 @@ PACKAGES = ("domadapt", "torch", "transformers", "mergekit", "lm_eval", "megatro
 
 
 class Measured(NamedTuple):
-    """What one process took: seconds on the clock, seconds of CPU time, peak resident bytes."""
+    """What one process took: seconds on the clock, seconds of CPU time, peak resident bytes.
+
+    others: CPU seconds that the rest of the machine used meanwhile (NaN where the system does not tell). A run with
+    more than a few of them says nothing about wall time.
+    """
 
     wall: float
     cpu: float
     peak: int
+    others: float
+
+
+def busy_seconds() -> float:
+    """CPU seconds that all processes of the machine used since it started; steal counts, idle and waiting do not."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return math.nan
+    user, nice, system, _, _, irq, soft_irq, steal = map(int, fields)
+    return (user + nice + system + irq + soft_irq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Measured:
     """Run a command to its end with its output in `log`. Raises SystemExit when it fails."""
     with log.open("wb") as output:
-        started = time.perf_counter()
+        busy, started = busy_seconds(), time.perf_counter()
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
@@ -57,7 +73,8 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{log.read_text()[-4000:]}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Measured(wall, cpu, usage.ru_maxrss * unit, max(0.0, busy_seconds() - busy - cpu))
 
 
 class Bench:
@@ -129,7 +146,7 @@ class Bench:
         self.settings.write_text(json.dumps(settings, indent=1))
 
     def phases(self, name: str) -> dict[str, float]:
-        """Seconds of each part of a run. adapt imports the engines inside the stages, tokens above all."""
+        """Seconds of each part of a run."""
         if (script := self.folder / name / "seconds.json").is_file():
             return dict(json.loads(script.read_bytes()))
         seconds: dict[str, float] = {}
@@ -192,10 +209,10 @@ def weight_differences(ours: Path, theirs: Path) -> list[str]:
 
 def print_table(sides: Mapping[str, Sequence[Measured]], reruns: Sequence[float]) -> None:
     """The figures for people."""
-    print(f"\n{'':<22}{'wall s':>10}{'CPU s':>10}{'peak MB':>10}   all wall times")
+    print(f"\n{'':<22}{'wall s':>10}{'CPU s':>10}{'peak MB':>10}   all wall times (CPU s of other processes)")
     for name, runs in sides.items():
         middle = [median(column) for column in zip(*runs, strict=True)]
-        walls = " ".join(f"{run.wall:.1f}" for run in runs)
+        walls = " ".join(f"{run.wall:.1f} ({run.others:.0f})" for run in runs)
         print(f"{name:<22}{middle[0]:>10.2f}{middle[1]:>10.2f}{middle[2] / 1e6:>10.0f}   {walls}")
     ours, theirs = (sides[name] for name in ("adapt", "by hand"))
     pairs = [a.wall / b.wall for a, b in zip(ours, theirs, strict=True)]
@@ -234,8 +251,12 @@ def run(bench: Bench, num_pairs: int) -> dict[str, Any]:
         for side, start in turns if pair % 2 == 0 else turns[::-1]:
             name = f"{side.replace(' ', '_')}-{pair}"
             sides[side].append(start(name))
-            print(f"{name:<12} {sides[side][-1].wall:8.1f} s", flush=True)
-            phases[side].append(bench.phases(name))
+            print(
+                f"{name:<12} {sides[side][-1].wall:8.1f} s, others used {sides[side][-1].others:.1f} s of CPU",
+                flush=True,
+            )
+            parts = bench.phases(name)
+            phases[side].append({**parts, "rest": sides[side][-1].wall - sum(parts.values())})
             if pair == 0 and side == "adapt":
                 bench.write_settings(name)
         if pair == 0 and (found := differences(bench.run_folder("adapt-0"), bench.folder / "by_hand-0")):
@@ -257,16 +278,25 @@ def run(bench: Bench, num_pairs: int) -> dict[str, Any]:
         "cpu_ratio": round(ours.cpu / theirs.cpu, 4),
         "cpu_seconds": {side: round(m.cpu, 2) for side, m in middle.items()},
         "peak_bytes": {side: int(m.peak) for side, m in middle.items()},
+        "others_cpu_seconds": {side: [known(m.others) for m in runs] for side, runs in sides.items()},
         "all_wall_seconds": {side: [round(m.wall, 2) for m in runs] for side, runs in sides.items()},
     }
 
 
 def print_phases(phases: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
-    """Medians of the parts of both sides, for the question where a difference comes from."""
+    """Medians of the parts of both sides, for the question where a difference comes from.
+
+    rest: starting, which for the script includes importing torch and transformers; adapt imports them in `tokens`.
+    """
     parts = dict.fromkeys(part for runs in phases.values() for run in runs for part in run)
     print(f"\n{'seconds':<22}" + "".join(f"{part:>9}" for part in parts))
     for side, runs in phases.items():
         print(f"{side:<22}" + "".join(f"{median(run.get(part, 0.0) for run in runs):>9.2f}" for part in parts))
+
+
+def known(seconds: float) -> float | None:
+    """Rounded, None for NaN, which JSON does not have."""
+    return None if math.isnan(seconds) else round(seconds, 1)
 
 
 def limits() -> dict[str, Any]:

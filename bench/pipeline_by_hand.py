@@ -32,7 +32,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-STARTED = time.perf_counter()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -425,7 +424,7 @@ def main() -> None:
     settings, out = json.loads(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2])
     settings["start"] = {"base": BASE, "instruct": INSTRUCT}[settings["start"]]
     out.mkdir(parents=True)
-    clock = [("", STARTED), ("import", time.perf_counter())]
+    clock = [("start", time.perf_counter())]
     batches = {"domain": domain_batches(), "general": general_batches()}
     corpora = {side: split(clean(batches[side]), settings) for side in SIDES}
     clock.append(("corpus", time.perf_counter()))

@@ -154,9 +154,11 @@ def test_a_reader_sees_whole_artifacts_only_while_others_publish_and_remove(tmp_
     reader = threading.Thread(target=look)
     reader.start()
     try:
-        for _ in range(30):
+        rounds = 0
+        while rounds < 30 or (b"content" not in seen and rounds < 3000):  # until the reader had its turn
             published(final)
             remove(final)
+            rounds += 1
     finally:
         end.set()
         reader.join()

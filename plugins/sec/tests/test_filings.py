@@ -332,8 +332,9 @@ def fill(folder: Path) -> None:
     (folder / "a.txt.gz").write_bytes(gzip.compress(data, mtime=0))
     (folder / "c.txt.xz").write_bytes(lzma.compress(data))
     with zipfile.ZipFile(folder / "d.zip", "w") as archive:
-        archive.writestr("10-K/one.txt", data)
-        archive.writestr("10-K/two.txt.gz", gzip.compress(data, mtime=0))
+        # A ZipInfo without a date: writestr(name, ...) stores the clock, and two folders filled across a second differ.
+        archive.writestr(zipfile.ZipInfo("10-K/one.txt"), data)
+        archive.writestr(zipfile.ZipInfo("10-K/two.txt.gz"), gzip.compress(data, mtime=0))
     (folder / ".hidden.txt").write_bytes(data)
     (folder / "notes.csv").write_text("a,b\n")
 

@@ -24,7 +24,7 @@ MANIFEST = "artifact.json"
 
 Split = Literal["train", "selection", "report"]
 SPLITS: tuple[Split, ...] = ("train", "selection", "report")
-Role = Literal["base", "instruct", "cpt", "merged"]
+Role = Literal["base", "instruct", "cpt", "merged", "control"]
 
 
 def document_schema() -> pa.Schema:
@@ -180,6 +180,8 @@ class Scorecard(Artifact):
 
     samples: item, cluster, value, weight; a metric is sum(value) / sum(weight) (accuracy: weight 1;
     bits per byte: value bits, weight bytes), so that one paired statistic serves all.
+    items.jsonl (optional): {item, prompt, wanted, given} of each item, short texts.
+    answers.jsonl (optional): {item, prompt, answer, ended} of each generated answer.
     """
 
     kind: ClassVar[str] = "scorecard"
@@ -195,6 +197,18 @@ class Scorecard(Artifact):
 
         table = pq.read_table(self.path / "samples.parquet")
         return table.filter(pc.equal(table["metric"], metric)).drop_columns(["metric"])
+
+
+@dataclass(frozen=True)
+class Sweep(Artifact):
+    """Merge candidates scored in memory on the selection split: `sweep.json`."""
+
+    kind: ClassVar[str] = "sweep"
+
+    @cached_property
+    def data(self) -> Mapping[str, Any]:
+        """Anchors (instruct, cpt) and candidates with settings, scores of both sides, front and veto."""
+        return json.loads((self.path / "sweep.json").read_bytes())  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from domadapt.artifacts import Checkpoint, Corpus, ScoreRow, TokenStore
+    from domadapt.artifacts import Checkpoint, Corpus, ScoreRow, Split, TokenStore
     from domadapt.recipe.schema import Train
 
 Reject = Callable[[str, str], None]
 Side = Literal["domain", "general"]
+Tensor = Any
+"""A torch.Tensor; torch is not imported to read the contract."""
 
 
 class Options(BaseModel):
@@ -158,13 +160,19 @@ class Mixer(Component):
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What to train: `settings` is the recipe's `train` section with all defaults filled in."""
+    """What to train: `settings` is the recipe's `train` section with all defaults filled in.
+
+    probe, evaluator: what the model is scored on at step 0 and at every held-out measurement, and by whom;
+    None for no probes. A backend that cannot score a live model may leave them out.
+    """
 
     start: Checkpoint
     tokens: TokenStore
     settings: Train
     num_steps: int
     samples_per_step: int
+    probe: EvalRequest | None = None
+    evaluator: Evaluator | None = None
 
 
 class TrainingBackend(Component):
@@ -212,14 +220,58 @@ class Merger(Component):
         """
 
 
+class TensorMerger(Merger):
+    """A merge method that works on one parameter at a time: what most authors write.
+
+    Write `merge_tensor` and nothing else: reading and writing (sharded, any mixture of bf16, fp16 and fp32, tied
+    output layers), refusal of parents that do not fit and of values that are not finite, and sweeps are there.
+    """
+
+    @abstractmethod
+    def merge_tensor(
+        self, name: str, ancestor: Tensor | None, tuned: Sequence[Tensor], weights: Sequence[float], rng: Any
+    ) -> Tensor:
+        """Merge one parameter; return a tensor of the same shape.
+
+        name: of the parameter ("model.layers.0.mlp.up_proj.weight").  ancestor: its values in the model that the
+        others descend from, when `uses_ancestor`, else None.  tuned: those of the models, (instruct, cpt).
+        weights: their shares for this parameter.  rng: a torch.Generator, seeded by the run's seed and the name,
+        so that random choices do not depend on the order of parameters.
+        Tensors are torch's, fp32, on the CPU, and the method's to change.
+        """
+
+    def merge(
+        self, ancestor: Checkpoint, models: Sequence[WeightedCheckpoint], out: Path, stage: Stage
+    ) -> dict[str, Any]:
+        """Merge parameter by parameter; the first model's config.json comes along."""
+        from domadapt.builtin.merging.fast import tensorwise
+
+        return tensorwise.run(self, ancestor, models, out, stage)
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model in memory, scored without touching the disk: a merge candidate, a model being trained.
+
+    network: a transformers causal LM in eval mode.  tokenizer: its tokenizer, with the chat template if
+    the model has one.
+    """
+
+    network: Any
+    tokenizer: Any
+
+
 @dataclass(frozen=True)
 class EvalRequest:
     """What to evaluate a model on.
 
     task: its name in scores.  side: of the ledger.  benchmark: what to run, None for an evaluator that
-    scores the corpus.  corpus: the clean corpus of that side, whose `report` split may be scored, for
-    evaluators with `reads_corpus`.  limit: at most so many items (None: all).  batch_tokens: tokens of
-    one batch.
+    scores the corpus.  corpus: the clean corpus of that side, for evaluators with `reads_corpus`, of which
+    `split` is scored: "report" for what is reported, "selection" for what may choose.  limit: at most so
+    many items (None: all).  batch_tokens: tokens of one batch.  num_fewshot: solved examples before each
+    item, None for the task's own number.  chat_template: whether prompts go through the model's chat
+    template (refused when it has none).  prompt: text put before every item as a system message, or
+    as plain text where there is no chat template; "" for none.
     """
 
     task: str
@@ -228,6 +280,10 @@ class EvalRequest:
     corpus: Corpus | None
     limit: int | None
     batch_tokens: int
+    split: Split = "report"
+    num_fewshot: int | None = None
+    chat_template: bool = False
+    prompt: str = ""
 
 
 class Evaluator(Component):
@@ -236,12 +292,18 @@ class Evaluator(Component):
     reads_corpus: ClassVar[bool] = False
     """Whether it scores the held-out documents of a corpus instead of a benchmark."""
 
+    def fingerprint(self) -> str:
+        """A digest of what it asks besides a benchmark (a file of prompts), "" for nothing. It counts in the key."""
+        return ""
+
     @abstractmethod
-    def evaluate(self, model: Checkpoint, request: EvalRequest, out: Path, stage: Stage) -> list[ScoreRow]:
+    def evaluate(self, model: Checkpoint | LiveModel, request: EvalRequest, out: Path, stage: Stage) -> list[ScoreRow]:
         """Score one model on one task: return the rows and write `samples.parquet` into `out`.
 
         samples.parquet: metric, item, cluster (strings), value, weight (float64), see `Scorecard`. Items
-        and their order are the same for every model.
+        and their order are the same for every model. It may add `items.jsonl`, one object an item (item,
+        prompt, wanted, given: short texts), which the report uses to show what changed between models, and
+        `answers.jsonl`, one object a generated answer (item, prompt, answer, ended).
         """
 
 
@@ -250,12 +312,14 @@ class DomainPack:
     """A domain: `adapt run --domain NAME` runs `recipes/starter.yaml`.
 
     recipes: folder of packaged recipes (NAME.yaml).  `defaults.yaml` there, when present, is the layer
-    between the core's defaults and every recipe that says `domain: NAME`.
+    between the core's defaults and every recipe that says `domain: NAME`.  claims: a YAML file of published
+    numbers with their sources (`domadapt.claims.schema`), which `adapt claims` compares with runs.
     """
 
     name: str
     title: str
     recipes: Path
+    claims: Path | None = None
 
 
 @dataclass(frozen=True)

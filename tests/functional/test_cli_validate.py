@@ -98,7 +98,7 @@ def test_a_right_recipe_is_one_line_with_the_components_it_chose(law: Path) -> N
     assert result.stdout == (
         "ok  law/starter  domain law.statutes | general general.sample"
         " | clean normalize, min_length, dedup.exact, dedup.minhash | mix replay | train torch"
-        " | merge ties, slerp | evaluate perplexity, lm_eval\n"
+        " | merge ties, slerp | evaluate perplexity, probes, lm_eval\n"
     )
 
 

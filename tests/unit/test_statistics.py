@@ -10,14 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from domadapt.report.statistics import (
-    JointSamples,
-    holm,
-    interval,
-    mcnemar,
-    percentile_interval,
-    smallest_detectable,
-)
+from domadapt.report.significance import holm, items_needed, mcnemar, planned_detectable, smallest_detectable
+from domadapt.report.statistics import JointSamples, fieller, interval, percentile_interval
 
 
 def flips(items: int, both_right: int, only_new: int, only_old: int) -> JointSamples:
@@ -44,12 +38,37 @@ def test_paired_difference_of_the_oracle_has_its_standard_error_and_z(oracle: Jo
     assert normal == pytest.approx([0.000429, 0.039571], abs=5e-6)
 
 
+def test_paired_interval_is_scipys(oracle: JointSamples) -> None:
+    expected = stats.ttest_rel(oracle.values[:, 0], oracle.values[:, 1]).confidence_interval(0.95)
+    found = oracle.difference(0, 1)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
+
+
+def test_bootstrap_interval_is_close_to_scipys() -> None:
+    generator = np.random.default_rng(12)
+    num_bytes = generator.integers(500, 4000, 60).astype(float)
+    bits = num_bytes * generator.normal(1, 0.1, 60), num_bytes * generator.normal(1.1, 0.1, 60)
+    samples = JointSamples.of(bits, [num_bytes] * 2, range(60))
+
+    def difference(a: np.ndarray, b: np.ndarray, size: np.ndarray, axis: int) -> np.ndarray:
+        return (a.sum(axis) - b.sum(axis)) / size.sum(axis)
+
+    expected = stats.bootstrap(
+        (*bits, num_bytes), difference, paired=True, vectorized=True, method="percentile", n_resamples=9999, rng=1
+    )
+    low, high = samples.bootstrap(0, 1)
+    # ours is wider by Student's t at the effective number of documents, here 3.5 %
+    width = expected.confidence_interval.high - expected.confidence_interval.low
+    assert (high - low) / width == pytest.approx(1.035, abs=0.025)
+    assert (low + high) / 2 == pytest.approx(sum(expected.confidence_interval) / 2, abs=0.02 * width)
+
+
 def test_paired_bootstrap_of_the_oracle_has_its_interval(oracle: JointSamples) -> None:
-    difference = oracle.difference(0, 1)
+    difference = oracle.bootstrap(0, 1)
     replicates = oracle.replicates[:, 0] - oracle.replicates[:, 1]
     assert replicates.std() == pytest.approx(0.0101, abs=2e-4)
     # the difference moves in steps of .001: the percentiles may land one step beside those of another generator
-    assert (difference.low, difference.high) == pytest.approx((0.0, 0.04), abs=0.0011)
+    assert difference == pytest.approx((0.0, 0.04), abs=0.0011)
 
 
 def test_pairing_is_twice_as_sharp_as_the_separate_scores_of_the_oracle(oracle: JointSamples) -> None:
@@ -83,9 +102,17 @@ def test_clustered_standard_error_of_the_oracle() -> None:
     assert alone.stderr(np.array([1.0])) == pytest.approx(0.288675, abs=5e-7)
 
 
-def test_bits_per_byte_of_the_oracle() -> None:
-    bits = 1000 * 2.0 / math.log(2)
-    assert interval([bits * 0.25, bits * 0.75], [1200, 3000], ["a", "b"]).value == pytest.approx(0.686998, abs=5e-7)
+def test_perplexities_of_the_oracle_are_ratios_of_sums() -> None:
+    # 1000 tokens of 2 nats, 4200 bytes, 700 words, spread unevenly over two documents
+    nats = np.array([500.0, 1500.0])
+
+    def score(unit: float, *counts: float) -> float:
+        return interval(nats / unit, counts, ["a", "b"]).value
+
+    assert score(math.log(2), 1200, 3000) == pytest.approx(0.686998, abs=5e-7)  # bits per byte
+    assert math.exp(score(1, 400, 600)) == pytest.approx(7.389056, abs=5e-7)  # by token
+    assert math.exp(score(1, 1200, 3000)) == pytest.approx(1.609930, abs=5e-7)  # by byte
+    assert math.exp(score(1, 300, 400)) == pytest.approx(17.411708, abs=5e-7)  # by word
 
 
 @pytest.mark.parametrize(
@@ -95,6 +122,18 @@ def test_smallest_detectable_effect_at_ten_percent_discordance(items: int, point
     assert 100 * smallest_detectable(math.sqrt(0.1 / items)) == pytest.approx(points, abs=0.06)
 
 
+@pytest.mark.parametrize(("points", "items"), [(1, 7849), (2, 1962)])
+def test_items_that_a_planned_comparison_needs(points: int, items: int) -> None:
+    assert items_needed(points / 100) == items
+    assert 100 * planned_detectable(items) == pytest.approx(points, rel=1e-3)
+
+
+def test_few_independent_units_can_show_less_than_many() -> None:
+    assert smallest_detectable(0.01, 8) == pytest.approx((2.364624 + 0.896030) * 0.01, rel=1e-5)
+    assert smallest_detectable(0.01, 10_000) == pytest.approx(smallest_detectable(0.01), rel=1e-3)
+    assert math.isnan(smallest_detectable(0.01, 1))
+
+
 def test_an_effect_of_the_smallest_detectable_size_is_found_in_80_percent_of_repetitions() -> None:
     generator = np.random.default_rng(3)
     items, repetitions = 400, 4000
@@ -102,6 +141,17 @@ def test_an_effect_of_the_smallest_detectable_size_is_found_in_80_percent_of_rep
     z = generator.normal(effect, 1, (repetitions, items)).mean(1) * math.sqrt(items)
     # the standard error of this share is .0063
     assert (np.abs(z) > 1.96).mean() == pytest.approx(0.80, abs=0.02)
+
+
+def test_jackknife_of_unequal_documents_leaves_each_out_once() -> None:
+    values, weights = np.array([3.0, 9.0, 4.0, 30.0]), np.array([2.0, 8.0, 5.0, 20.0])
+    samples = JointSamples.of([values], [weights], range(4))
+    left_out = [(values.sum() - v) / (weights.sum() - w) for v, w in zip(values, weights, strict=True)]
+    whole = values.sum() / weights.sum()
+    expected = math.sqrt(3 / 4 * sum((score - whole) ** 2 for score in left_out))
+    spread, units = samples.uncertainty(np.array([1.0]))
+    assert spread == pytest.approx(expected, rel=1e-12)
+    assert units == pytest.approx(35**2 / (4 + 64 + 25 + 400))
 
 
 def test_bootstrap_of_a_ratio_agrees_with_its_closed_standard_error() -> None:
@@ -207,11 +257,65 @@ def test_the_interval_of_a_share_covers_the_truth() -> None:
     assert covered >= 52
 
 
+def test_models_that_answer_all_items_alike_are_not_taken_for_equal() -> None:
+    same = flips(20, 15, 0, 0).difference(0, 1)
+    assert (same.value, same.stderr) == (0.0, 0.0)
+    # one item gained and one lost among 22 (Bonett & Price)
+    assert same.high == -same.low == pytest.approx(2.093024 * math.sqrt(2) / 22, rel=1e-5)
+    many = flips(2000, 1500, 0, 0).difference(0, 1)
+    assert many.high < 0.0015
+
+
+def test_identical_bits_per_byte_are_equal() -> None:
+    bits = np.linspace(1, 2, 30)
+    same = JointSamples.of([bits, bits], [np.ones(30)] * 2, range(30)).difference(0, 1)
+    assert (same.low, same.high) == (0.0, 0.0)
+
+
+def test_a_share_of_answers_that_are_all_alike_is_not_taken_for_exact() -> None:
+    reference = np.array([1.0] * 19 + [0.0])
+    cpt = np.array([1.0] * 2 + [0.0] * 18)
+    share = JointSamples.of([reference, cpt, reference], [np.ones(20)] * 3, range(20)).loss_won_back(0, 1, 2)
+    assert share.value == 1.0
+    assert 0.75 < share.low < 0.9
+    assert 1.1 < share.high < 1.25
+
+
+def test_fieller_interval_of_a_textbook_case() -> None:
+    # means 2 and 4, variances .04 and .01, independent, t 1.96: the quadratic solved by hand
+    low, high = fieller(0.5, 4.0, np.array([[0.04 + 0.25 * 0.01, -0.5 * 0.01], [-0.5 * 0.01, 0.01]]), 1.96)
+    for bound in (low, high):
+        assert (2 - 4 * bound) ** 2 == pytest.approx(1.96**2 * (0.04 + bound**2 * 0.01), rel=1e-9)
+    assert low < 0.5 < high
+    unclear = fieller(0.5, 0.1, np.eye(2), 1.96)
+    assert all(map(math.isnan, unclear))
+
+
 def test_no_change_has_no_share() -> None:
     same = np.linspace(0, 1, 20)
     share = JointSamples.of([same, same, same + 1], [np.ones(20)] * 3, range(20)).gain_kept(0, 1, 2)
     assert math.isnan(share.value)
     assert math.isnan(share.low)
+
+
+MEDICAL_ITEMS = [1273, 4183, 500, 1172, 10042, 14042]
+PARENTS = [38.40, 35.45, 73.40, 44.20, 55.40, 46.37]
+SLERP = [39.20, 36.91, 75.60, 46.84, 58.67, 47.97]
+
+
+def test_four_of_six_gains_of_a_published_merge_table_lie_below_two_standard_errors() -> None:
+    """MergeKit's medical table (arXiv 2403.13257): SLERP against the better parent on each task.
+
+    Only scores were published, so the standard errors are those of independent samples.
+    """
+    z = []
+    for items, parent, merged in zip(MEDICAL_ITEMS, PARENTS, SLERP, strict=True):
+        right = [np.arange(items) < round(items * score / 100) for score in (merged, parent)]
+        samples = JointSamples.of([r.astype(float) for r in right], [np.ones(items)] * 2, range(items))
+        unpaired = math.hypot(samples.score(0).stderr, samples.score(1).stderr)
+        z.append((samples.scores[0] - samples.scores[1]).item() / unpaired)
+    assert z == pytest.approx([0.4, 1.4, 0.8, 1.3, 4.7, 2.7], abs=0.06)
+    assert sum(value < 2 for value in z) == 4
 
 
 def test_holm_of_a_textbook_case() -> None:

@@ -7,13 +7,23 @@ from pathlib import Path
 
 from domadapt import hookimpl
 from domadapt.artifacts import Artifact
+from domadapt.builtin.cleaning.boilerplate import BoilerplateLines
+from domadapt.builtin.cleaning.decontamination import Decontamination
 from domadapt.builtin.cleaning.duplicates import ExactDuplicates, MinHashDuplicates
+from domadapt.builtin.cleaning.gopher import Gopher
+from domadapt.builtin.cleaning.language import Language
+from domadapt.builtin.cleaning.pii import Pii
+from domadapt.builtin.cleaning.repetition import Repetition
 from domadapt.builtin.cleaning.text import MinLength, Normalize
+from domadapt.builtin.cleaning.unicode_repair import UnicodeRepair
+from domadapt.builtin.cleaning.web_rules import C4, FineWeb
 from domadapt.builtin.corpora.files import FilesSource
 from domadapt.builtin.corpora.general import GeneralSample
 from domadapt.builtin.evaluating.lm_eval_tasks import LmEval
 from domadapt.builtin.evaluating.perplexity import Perplexity
-from domadapt.builtin.merging.mergekit_methods import MERGERS
+from domadapt.builtin.evaluating.probes.evaluator import Probes
+from domadapt.builtin.merging.methods import METHOD_MERGERS
+from domadapt.builtin.merging.presets import PRESETS
 from domadapt.builtin.mixing.replay import ReplayMixer
 from domadapt.builtin.models.resolve import resolve_model
 from domadapt.builtin.training.torch_loop import TorchBackend
@@ -30,8 +40,22 @@ def adapt_register_sources() -> Iterable[type[Source]]:
 
 @hookimpl
 def adapt_register_cleaners() -> Iterable[type[Cleaner]]:
-    """Normalisation, length, duplicates."""
-    return (Normalize, MinLength, ExactDuplicates, MinHashDuplicates)
+    """Repair, normalisation, language, quality, personal data, lines that stand everywhere, duplicates."""
+    return (
+        UnicodeRepair,
+        Normalize,
+        MinLength,
+        Language,
+        Gopher,
+        Repetition,
+        C4,
+        FineWeb,
+        BoilerplateLines,
+        Pii,
+        Decontamination,
+        ExactDuplicates,
+        MinHashDuplicates,
+    )
 
 
 @hookimpl
@@ -48,14 +72,14 @@ def adapt_register_backends() -> Iterable[type[TrainingBackend]]:
 
 @hookimpl
 def adapt_register_mergers() -> Iterable[type[Merger]]:
-    """mergekit's methods."""
-    return MERGERS
+    """mergekit's methods, whole configurations, and published merges."""
+    return (*METHOD_MERGERS, *PRESETS)
 
 
 @hookimpl
 def adapt_register_evaluators() -> Iterable[type[Evaluator]]:
-    """Bits per byte and lm-eval."""
-    return (Perplexity, LmEval)
+    """Bits per byte, lm-eval, generation probes."""
+    return (Perplexity, LmEval, Probes)
 
 
 @hookimpl

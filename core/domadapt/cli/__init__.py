@@ -20,10 +20,17 @@ from domadapt_registry.errors import suggestion
 COMMANDS = {
     "run": "Run a recipe: continual pre-training, merge, evaluation, report. Again: continue.",
     "plan": "Show what a run would do, what it would need and where each setting comes from.",
+    "sweep": "Score many merges in memory and print the front of domain against general.",
+    "merge": "Merge checkpoints made elsewhere, or merge a run another way.",
     "status": "Show how far runs are.",
+    "report": "Show where the report of a run is, or lay several runs over each other.",
+    "compare": "Compare two runs or two models, task by task on the same items, with tests.",
     "validate": "Check recipes; all problems at once, with file and line.",
     "schema": "Print the JSON schema of recipes.",
     "plugins": "List the installed plugins, what they give and what is wrong with them.",
+    "card": "Write a model card from a finished run.",
+    "push": "Upload a model of a finished run to the hub; shows what it would do unless told --yes.",
+    "claims": "Compare published numbers with finished runs: reproduced, not reproduced, not testable here.",
     "clean": "Delete stored results that no run refers to.",
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import rich_click as click
 
 from domadapt.cli.preparing import Prepared, prepare, recipe_options
-from domadapt.errors import CTRL_C, Interrupted, UsageError
+from domadapt.errors import CTRL_C, GATE, Interrupted, UsageError
 
 ENGINE_ENVIRONMENT = {
     # waiting threads sleep: spinning ones stall each other as soon as another process works beside us
@@ -56,6 +57,13 @@ class StopFlag:
 @recipe_options
 @click.option("--from", "first", metavar="STAGE", help="Make this stage and all that follow from it anew.")
 @click.option("--fresh", is_flag=True, help="Make every stage anew.")
+@click.option(
+    "--control",
+    "controls",
+    multiple=True,
+    metavar="ARM",
+    help="Control arm to score beside the merges: self_merge, residual, domain_prompt. Again for several.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan, run nothing (= adapt plan).")
 def command(
     recipe: Path | None,
@@ -65,6 +73,7 @@ def command(
     name: str | None,
     first: str | None,
     fresh: bool,
+    controls: tuple[str, ...],
     dry_run: bool,
 ) -> int | None:
     """Run a recipe: corpora, tokens, continual pre-training, merges, evaluations, report.
@@ -75,6 +84,8 @@ def command(
     `adapt run --domain sec`
     `adapt run my.yaml --set train.lr=1e-4 --merge ties --merge slerp`
     """
+    if controls:
+        overrides = (*overrides, f"eval.controls={json.dumps(controls)}")
     prepared = prepare(recipe, domain, merge, overrides, name)
     again = stages_again(prepared, first, fresh)
     if dry_run:
@@ -103,13 +114,33 @@ def stages_again(prepared: Prepared, first: str | None, fresh: bool) -> list[str
 
 def execute(prepared: Prepared, again: list[str]) -> int | None:
     """Run, publish what a person opens, print the table."""
-    import json
-
-    from domadapt.cli.display import open_display
     from domadapt.cli.frame import console, say
+    from domadapt.report.terminal import print_report
+
+    paths = make_stages(prepared, again)
+    if paths is None:
+        return CTRL_C
+    run = prepared.run
+    for file in ("report.json", "report.html"):
+        _copy(paths["report"] / file, run.folder / file)
+    report = json.loads((run.folder / "report.json").read_bytes())
+    print_report(report, console())
+    console().print(f"\nreport  {run.folder / 'report.html'}", soft_wrap=True)
+    failed = [gate for gate in report.get("gates", []) if not gate["met"]]
+    for gate in failed:
+        say(f"gate not met: {gate['gate']}: {gate['sentence']}")
+    return GATE if failed else None
+
+
+def make_stages(prepared: Prepared, again: list[str], only: Collection[str] | None = None) -> dict[str, Path] | None:
+    """Write the recipe into the run's folder and make what is missing; the artifacts by stage, None after Ctrl-C.
+
+    only: names of the stages to make or reuse, with all they need; None for all.
+    """
+    from domadapt.cli.display import open_display
+    from domadapt.cli.frame import say
     from domadapt.pipeline.store import run_lock
     from domadapt.recipe.lock import lock_text
-    from domadapt.report.terminal import print_report
 
     for variable, value in ENGINE_ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
@@ -119,19 +150,14 @@ def execute(prepared: Prepared, again: list[str]) -> int | None:
         _write(run.folder / "recipe.lock.yaml", lock_text(prepared.resolved, lock_facts(prepared)))
         try:
             with open_display() as display, stop.listening():
-                paths = run.execute(display, again=again, stop_requested=stop)
+                return run.execute(display, again=again, stop_requested=stop, only=only)
         except Interrupted:
             if stop.signal == signal.SIGINT:
                 say(f"run {prepared.name}: stopped; run the same command to continue")
-                return CTRL_C
+                return None
             if again:
                 say("(without --fresh and --from, which start over)")
             raise
-        for file in ("report.json", "report.html"):
-            _copy(paths["report"] / file, run.folder / file)
-    print_report(json.loads((run.folder / "report.json").read_bytes()), console())
-    console().print(f"\nreport  {run.folder / 'report.html'}", soft_wrap=True)
-    return None
 
 
 def lock_facts(prepared: Prepared) -> dict[str, Any]:

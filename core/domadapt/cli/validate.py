@@ -59,7 +59,7 @@ def _chosen(label: str, resolved: ResolvedRecipe) -> str:
         f"clean {names(choice.name for choice in resolved.cleaners)}",
         f"mix {resolved.mixer.name}",
         f"train {resolved.backend.name}",
-        f"merge {names(resolved.mergers)}",
+        f"merge {names(resolved.mergers) if resolved.sweep is None else resolved.sweep.told()}",
         f"evaluate {names(resolved.evaluators)}",
     ]
     return f"ok  {label}  {' | '.join(parts)}"

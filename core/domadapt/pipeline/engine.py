@@ -7,13 +7,16 @@ last run's keys were made of, so that a re-run can say what changed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import resource
+import shlex
 import shutil
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -88,9 +91,11 @@ class Run:
         *,
         again: Sequence[str] = (),
         stop_requested: Callable[[], bool] = lambda: False,
+        only: Collection[str] | None = None,
     ) -> dict[str, Path]:
         """Make everything that is missing; return the artifact folder of each stage by name.
 
+        only: the stages to make or reuse, with all they need; None for all. What the others were stays as it is.
         Raises what a stage raises, as an AdaptError that names the stage; finished stages stay.
         """
         log = EventLog(self.folder / "events.jsonl")
@@ -98,6 +103,8 @@ class Run:
         paths: dict[str, Path] = {}
         for planned in self.plan(again):
             name, node = planned.node.name, planned.node
+            if only is not None and name not in only:
+                continue
             if stop_requested() and planned.action != "reuse":
                 raise Interrupted(f"stopped before {name}; run the same command to continue")
             if planned.action == "reuse":
@@ -110,6 +117,8 @@ class Run:
             if planned.action != "reuse":
                 self._write_state()
             self._link(name, paths[name])
+        if only is not None:
+            return paths
         self._state["stages"] = {name: stages[name] for name in self.graph.nodes}
         for link in (self.folder / "stages").iterdir():
             if link.name not in self.graph.nodes:
@@ -239,17 +248,47 @@ def is_disk_full(error: Exception) -> bool:
 
 
 def run_facts(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs between two equal runs: times, memory, host."""
+    """What differs between two equal runs: times, memory, host, versions, how it was started.
+
+    stages: name -> seconds, peak_bytes (of the process until then) and started, in seconds since the first stage
+    started.  versions: of this distribution and of all it requires.
+    """
     import platform
 
-    stages = {
-        name: {k: entry[k] for k in ("seconds", "started", "peak_bytes") if k in entry}
-        for name, entry in state.get("stages", {}).items()
-    }
+    # the report that is being made: what is known of it is how long an earlier one took
+    known = {name: entry for name, entry in state.get("stages", {}).items() if name != "report"}
+    first = min((entry["started"] for entry in known.values() if "started" in entry), default=0.0)
+    stages = {}
+    for name, entry in known.items():
+        stages[name] = {k: entry[k] for k in ("seconds", "peak_bytes") if k in entry}
+        if "started" in entry:
+            stages[name]["started"] = round(entry["started"] - first, 3)
     return {
         "stages": stages,
+        "versions": _versions(),
         "host": platform.node(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "python": platform.python_version(),
         "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+        **_command(),
     }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(line) for line in requires("domadapt") or []]
+    names = ["domadapt", *(r.name for r in wanted if r.marker is None or r.marker.evaluate())]
+    versions = {}
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def _command() -> dict[str, str]:
+    """The command line of this process, when it is one of adapt's."""
+    name = Path(sys.argv[0]).name
+    return {"command": shlex.join(["adapt", *sys.argv[1:]])} if name in ("adapt", "__main__.py") else {}

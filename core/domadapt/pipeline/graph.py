@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from domadapt.artifacts import MANIFEST, Artifact, Checkpoint, Corpus, Role, Scorecard, TokenStore
-from domadapt.components import Benchmark, Component, Side, Source, Stage
+from domadapt.artifacts import MANIFEST, Artifact, Checkpoint, Corpus, Role, Scorecard, Sweep, TokenStore
+from domadapt.components import Benchmark, Component, EvalRequest, Evaluator, Side, Source, Stage
 from domadapt.errors import DataError, MissingError, RecipeError
 from domadapt.pipeline import work
-from domadapt.pipeline.benchmarks import benchmark_files
+from domadapt.pipeline.benchmarks import TaskFile, benchmark_files
 from domadapt.pipeline.fingerprints import cache_folder, digest_files
 from domadapt.pipeline.keys import component_identity, effective_options, key_of
 from domadapt.recipe.check import Choice, ResolvedRecipe
+from domadapt.recipe.resolved import PERPLEXITY, PROBES
 from domadapt.recipe.schema import Recipe
+from domadapt.recipe.sweeps import SweepPlan
 from domadapt_registry import Registry
 
 Work = Callable[[Stage, Mapping[str, Any], Path], dict[str, Any]]
 
-STAGE_VERSIONS = {"corpus": 1, "tokens": 1, "train": 1, "merge": 1, "eval": 1, "report": 1}
+CONTROL = "control."
+"""Labels of control arms begin with it."""
+DOMAIN_PROMPT = "domain_prompt"
+"""The control arm that is the instruct model with `eval.domain_prompt` before every item."""
+SWEEP = "sweep"
+"""The stage that scores merge candidates, and the kind of its artifact."""
+
+STAGE_VERSIONS = {"corpus": 1, "tokens": 1, "train": 1, "sweep": 1, "merge": 2, "eval": 1, "report": 1}
 """Raised when the core's part of a stage's work gives another result for the same input."""
 
 
@@ -87,6 +96,9 @@ def build_graph(resolved: ResolvedRecipe, registry: Registry) -> Graph:
     if "model.cpt" not in graph.models:
         _add_training(graph, resolved)
     _add_merges(graph, resolved)
+    if resolved.sweep is not None:
+        _add_sweep(graph, resolved, resolved.sweep)
+    _add_controls(graph, resolved)
     _add_evaluations(graph, resolved)
     return graph
 
@@ -213,10 +225,25 @@ def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
             },
             {"start": f"model.{recipe.model.start}", "tokens": "tokens"},
             lambda path: Checkpoint(path, role="cpt"),
-            work.training(backend, recipe.train, samples_per_step),
+            work.training(backend, recipe.train, samples_per_step, _probe(resolved)),
             [backend.cls(backend.config)],
         )
     )
+
+
+def _probe(resolved: ResolvedRecipe) -> tuple[Choice, EvalRequest] | None:
+    """What the model in training is scored on, and by whom: the first items of the first domain benchmark.
+
+    The task does not count in the key of the training, unlike the number of items: its lines name what was
+    scored, and another task must not repeat a month of training that gives the same weights.
+    """
+    items = resolved.recipe.train.probe_items
+    for task in resolved.tasks.get("domain", ()):
+        evaluator = resolved.evaluators[task.benchmark.evaluator]
+        if items and not cast(type[Evaluator], evaluator.cls).reads_corpus:
+            request = task.request(resolved.recipe.eval)
+            return evaluator, replace(request, limit=min(items, request.limit or items))
+    return None
 
 
 def training_size(recipe: Recipe) -> tuple[int, int | None]:
@@ -241,70 +268,179 @@ def training_size(recipe: Recipe) -> tuple[int, int | None]:
 
 def _add_merges(graph: Graph, resolved: ResolvedRecipe) -> None:
     general = "model.instruct" if "model.instruct" in graph.models else "model.base"
+    weight = graph.recipe.merge.share
     for label, choice in resolved.mergers.items():
+        weighted = {} if getattr(choice.cls, "ignores_weight", False) else {"weight": weight}
         graph.add(
             Node(
                 f"merge.{label}",
                 "merge",
                 [_identity(choice)],
-                {"options": _options(choice), "weight": graph.recipe.merge.weight, "seed": graph.recipe.seed},
+                {"options": _options(choice), **weighted, "seed": graph.recipe.seed},
                 {"ancestor": "model.base", "instruct": general, "cpt": graph.source_of("cpt")},
                 lambda path: Checkpoint(path, role="merged"),
-                work.merging(choice, graph.recipe.merge.weight),
+                # names reach the README alone, which is no part of the model: they count in no key
+                work.merging(choice, weight, _public_names(graph.recipe)),
                 [choice.cls(choice.config)],
             )
         )
 
 
+def _add_sweep(graph: Graph, resolved: ResolvedRecipe, plan: SweepPlan) -> None:
+    """One stage that scores all candidates, and a merge for each that becomes a model."""
+    general = "model.instruct" if "model.instruct" in graph.models else "model.base"
+    inputs = {"ancestor": "model.base", "instruct": general, "cpt": graph.source_of("cpt")}
+    methods = [m.choice for m in plan.methods]
+    by = [_identity(choice) for choice in methods]
+    perplexity, probes = resolved.evaluators[PERPLEXITY], resolved.evaluators[PROBES]
+    asks = cast(Evaluator, probes.cls(probes.config)).fingerprint()
+    settings = graph.recipe.eval
+    graph.add(
+        Node(
+            SWEEP,
+            SWEEP,
+            [*by, _identity(perplexity), _identity(probes)],
+            {
+                **plan.decisive(),
+                "perplexity": _options(perplexity),
+                "probes": {"options": _options(probes), "asks": asks},
+                "limit": settings.limit,
+                "batch_tokens": settings.batch_tokens,
+                "seed": graph.recipe.seed,
+            },
+            {**inputs, "corpus.domain": "corpus.domain", "corpus.general": "corpus.general"},
+            Sweep,
+            work.sweeping(plan, perplexity, probes, settings),
+            [choice.cls(choice.config) for choice in methods],
+        )
+    )
+    for rank, label in enumerate(plan.labels()):
+        graph.add(
+            Node(
+                f"merge.{label}",
+                "merge",
+                by,
+                {"select_by": plan.select_by, "rank": rank, "seed": graph.recipe.seed},
+                {**inputs, SWEEP: SWEEP},
+                lambda path: Checkpoint(path, role="merged"),
+                work.merging_chosen(plan, rank, _public_names(graph.recipe)),
+            )
+        )
+
+
+def _public_names(recipe: Recipe) -> dict[str, str]:
+    """What the parents are called where a name means the same everywhere: ids on the hub, built-in models."""
+    given = {"base": recipe.model.base, "instruct": recipe.model.instruct, "cpt": recipe.train.checkpoint}
+    return {role: ref for role, ref in given.items() if ref is not None and is_public(ref)}
+
+
+def is_public(ref: str) -> bool:
+    """Whether a model reference names no path of one machine."""
+    return not ref.startswith((".", "/", "~")) and not Path(ref).exists()
+
+
+_CONTROL_MERGES = {"self_merge": "instruct", "residual": "ancestor"}
+"""Control arms that are merges, and who stands in the place of the CPT model."""
+
+
+def _add_controls(graph: Graph, resolved: ResolvedRecipe) -> None:
+    """The control arms that the recipe asks for: merges with nothing new in them, the instruct model with a prompt."""
+    asked = graph.recipe.eval.controls
+    merged = next((n for n in graph.nodes if n.startswith("merge.")), None)
+    for control in asked:
+        if control in _CONTROL_MERGES and merged is not None:
+            like = graph.nodes[merged]
+            inputs = {**like.inputs, "cpt": like.inputs[_CONTROL_MERGES[control]]}
+            name = f"merge.{CONTROL}{control}"
+            graph.add(replace(like, name=name, inputs=inputs, handle=lambda path: Checkpoint(path, role="control")))
+        elif control == DOMAIN_PROMPT:
+            instruct = graph.models.get("model.instruct", graph.models["model.base"])
+            graph.models[f"model.{CONTROL}{control}"] = replace(instruct, role="control")
+
+
 @dataclass(frozen=True)
 class _Task:
-    name: str
-    side: Side
+    """What every model is scored on, and what of it decides the score."""
+
+    request: EvalRequest
     evaluator: Choice
-    benchmark: Benchmark | None
+    options: Mapping[str, Any]
 
 
 def _tasks(graph: Graph, resolved: ResolvedRecipe) -> Iterator[_Task]:
+    recipe = graph.recipe.eval
     for side in resolved.sources:
-        if graph.recipe.eval.perplexity and f"corpus.{side}" in graph.nodes:
-            yield _Task(f"bits_per_byte.{side}", side, resolved.evaluators["perplexity"], None)
-    for side, benchmarks in resolved.benchmarks.items():
-        for benchmark in benchmarks:
-            yield _Task(benchmark.name, side, resolved.evaluators[benchmark.evaluator], benchmark)
+        if recipe.perplexity and f"corpus.{side}" in graph.nodes:
+            request = EvalRequest(f"bits_per_byte.{side}", side, None, None, recipe.limit, recipe.batch_tokens)
+            yield _Task(request, resolved.evaluators[PERPLEXITY], {"prompt": ""})
+    missing: list[str] = []
+    for task in (task for tasks in resolved.tasks.values() for task in tasks):
+        request = task.request(recipe)
+        try:
+            content = _content(task.benchmark)
+        except MissingError as error:
+            missing.append(str(error))
+            continue
+        options = {"benchmark": content, **_protocol(request)}
+        yield _Task(request, resolved.evaluators[task.benchmark.evaluator], options)
+    if missing:
+        more = f"\nand {len(missing) - 5} more benchmarks miss their data" if len(missing) > 5 else ""
+        raise MissingError("\n".join(missing[:5]) + more)
+    if recipe.probes:
+        choice = resolved.evaluators[PROBES]
+        # last, so that no probe stands for the general side in the verdict
+        request = EvalRequest(PROBES, "general", None, None, recipe.limit, recipe.batch_tokens)
+        asks = cast(Evaluator, choice.cls(choice.config)).fingerprint()
+        yield _Task(request, choice, {"asks": asks, "prompt": ""})
+
+
+def _content(benchmark: Benchmark) -> dict[str, Any]:
+    """What a benchmark asks: its files, and what a group changes in it."""
+    content: dict[str, Any] = {"version": benchmark.version, "content": digest_files(benchmark_files(benchmark))}
+    changes = benchmark.changes if isinstance(benchmark, TaskFile) else {}
+    return {**content, "changes": dict(changes)} if changes else content
+
+
+def _protocol(request: EvalRequest) -> dict[str, Any]:
+    """How its items are put."""
+    return {"num_fewshot": request.num_fewshot, "chat_template": request.chat_template, "prompt": request.prompt}
 
 
 def _add_evaluations(graph: Graph, resolved: ResolvedRecipe) -> None:
-    recipe = graph.recipe.eval
     tasks = list(_tasks(graph, resolved))
-    graph.tasks = {task.name: task.side for task in tasks}
+    graph.tasks = {task.request.task: task.request.side for task in tasks}
     for label in graph.labels():
         for task in tasks:
-            inputs = {"model": graph.source_of(label)}
-            options: dict[str, Any] = {
-                "options": _options(task.evaluator),
-                "task": task.name,
-                "side": task.side,
-                "limit": recipe.limit,
-                "batch_tokens": recipe.batch_tokens,
-            }
-            if task.benchmark is None:
-                inputs["corpus"] = f"corpus.{task.side}"
-            else:
-                options["benchmark"] = {
-                    "version": task.benchmark.version,
-                    "content": digest_files(benchmark_files(task.benchmark)),
-                }
-            graph.add(
-                Node(
-                    f"eval.{label}.{task.name}",
-                    "eval",
-                    [_identity(task.evaluator)],
-                    options,
-                    inputs,
-                    Scorecard,
-                    work.evaluation(task.evaluator, task.name, task.side, task.benchmark, recipe),
-                )
-            )
+            _add_evaluation(graph, label, task)
+
+
+def _add_evaluation(graph: Graph, label: str, task: _Task) -> None:
+    request, options = task.request, task.options
+    inputs = {"model": graph.source_of(label)}
+    if cast(type[Evaluator], task.evaluator.cls).reads_corpus:
+        inputs["corpus"] = f"corpus.{request.side}"
+    if label == f"{CONTROL}{DOMAIN_PROMPT}":
+        request = replace(request, prompt=graph.recipe.eval.domain_prompt)
+        options = {**options, "prompt": request.prompt}
+    decisive: dict[str, Any] = {
+        "options": _options(task.evaluator),
+        "task": request.task,
+        "side": request.side,
+        "limit": request.limit,
+        "batch_tokens": request.batch_tokens,
+        **options,
+    }
+    graph.add(
+        Node(
+            f"eval.{label}.{request.task}",
+            "eval",
+            [_identity(task.evaluator)],
+            decisive,
+            inputs,
+            Scorecard,
+            work.evaluation(task.evaluator, request),
+        )
+    )
 
 
 def check_requirements(graph: Graph) -> None:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from domadapt import report
-from domadapt.artifacts import Artifact, Checkpoint, Report, Scorecard, TokenStore
+from domadapt.artifacts import Artifact, Checkpoint, Report, Scorecard, Sweep, TokenStore
 from domadapt.components import Stage
 from domadapt.pipeline.fingerprints import digest_of
-from domadapt.pipeline.graph import Graph, Node, model_files
+from domadapt.pipeline.graph import SWEEP, Graph, Node, model_files
 from domadapt.pipeline.keys import source_digest
 from domadapt.recipe.check import ResolvedRecipe
 from domadapt.recipe.lock import describe_origins
 from domadapt.report.results import ModelResult, RunResults
+from domadapt.report.sweep import sweep_data
 
 
 def add_report(graph: Graph, resolved: ResolvedRecipe, name: str) -> None:
@@ -42,7 +43,9 @@ def add_report(graph: Graph, resolved: ResolvedRecipe, name: str) -> None:
             recipe={path: value for path, value, _ in values},
             origins={path: origin for path, _, origin in values},
             providers=providers,
-            run_facts=stage.facts["run_facts"],
+            run_facts=_with_disk(stage.facts["run_facts"], graph, artifacts),
+            fail_if=resolved.recipe.eval.fail_if,
+            sweep=_sweep(resolved, artifacts, name),
         )
         write_report(report_data(results), out)
         return {}
@@ -50,6 +53,23 @@ def add_report(graph: Graph, resolved: ResolvedRecipe, name: str) -> None:
     # a report is cheap and made of our own code alone: it is made anew whenever that code changes
     by = [f"domadapt:report:{source_digest(Path(report.__file__).parent)}"]
     graph.add(Node("report", "report", by, options, inputs, Report, run))
+
+
+def _with_disk(facts: Mapping[str, Any], graph: Graph, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
+    """The run's facts with what each stage's result takes on the disk."""
+    stages = {name: dict(entry) for name, entry in facts["stages"].items()}
+    for name in graph.nodes:
+        if name in artifacts:
+            files = artifacts[name].manifest["files"].values()
+            stages.setdefault(name, {})["disk_bytes"] = sum(file["bytes"] for file in files)
+    return {**facts, "stages": stages}
+
+
+def _sweep(resolved: ResolvedRecipe, artifacts: Mapping[str, Artifact], name: str) -> dict[str, Any] | None:
+    sweep = artifacts.get(SWEEP)
+    if resolved.sweep is None or not isinstance(sweep, Sweep):
+        return None
+    return sweep_data(sweep.data, resolved.sweep.select_by, name)
 
 
 def _tokens(artifacts: Mapping[str, Artifact]) -> TokenStore | None:
@@ -83,6 +103,7 @@ def provider_versions(resolved: ResolvedRecipe) -> dict[str, str]:
         resolved.mixer,
         resolved.backend,
         *resolved.mergers.values(),
+        *(method.choice for method in (resolved.sweep.methods if resolved.sweep else ())),
         *resolved.evaluators.values(),
     ]
     return {f"{c.kind} {c.name}": f"{c.provider.distribution} {c.provider.version}" for c in choices}

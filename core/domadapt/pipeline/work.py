@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-from domadapt.artifacts import TOKENIZER_FILES, Checkpoint, Corpus, TokenStore
+from domadapt.artifacts import Checkpoint, Corpus, TokenStore
 from domadapt.components import (
-    Benchmark,
     Cleaner,
     EvalRequest,
     Evaluator,
@@ -28,6 +26,7 @@ from domadapt.errors import StageError
 from domadapt.pipeline.corpus import build_corpus
 from domadapt.recipe.check import Choice
 from domadapt.recipe.schema import CorpusRecipe, EvalRecipe, Mix, Train
+from domadapt.recipe.sweeps import SweepPlan
 
 Work = Callable[[Stage, Mapping[str, Any], Path], dict[str, Any]]
 
@@ -74,68 +73,97 @@ def tokens(mixer: Choice, mix: Mix, num_samples: int | None, samples_per_step: i
     return run
 
 
-def training(backend: Choice, settings: Train, samples_per_step: int) -> Work:
-    """Train as many whole steps as the token store has windows for."""
+def training(backend: Choice, settings: Train, samples_per_step: int, probe: tuple[Choice, EvalRequest] | None) -> Work:
+    """Train as many whole steps as the token store has windows for. probe: what to score the live model on."""
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
         store: TokenStore = inputs["tokens"]
         steps = len(store.order()) // samples_per_step
         request = TrainRequest(inputs["start"], store, settings, steps, samples_per_step)
+        if probe is not None:
+            by, asked = probe
+            request = replace(request, probe=asked, evaluator=cast(Evaluator, by.cls(by.config)))
         return cast(TrainingBackend, backend.cls(backend.config)).train(request, out, stage)
 
     return run
 
 
-def merging(method: Choice, weight: float) -> Work:
-    """Merge instruct and CPT, then give the result what a chat model needs from the instruct model."""
+def merging(method: Choice, weight: float, names: Mapping[str, str] | None = None, *, try_it: bool = True) -> Work:
+    """Merge instruct and CPT, then give the result what a chat model needs from the instruct model.
+
+    names: what the parents are called, by role, for the model card.  try_it: whether the merged model is loaded and
+    asked something, which imports torch and transformers.
+    """
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
-        instruct, cpt = inputs["instruct"], inputs["cpt"]
-        models = [WeightedCheckpoint(instruct, 1 - weight), WeightedCheckpoint(cpt, weight)]
-        _check_one_vocabulary(stage, instruct, cpt)
-        facts = cast(Merger, method.cls(method.config)).merge(inputs["ancestor"], models, out, stage)
-        for name in (*TOKENIZER_FILES, "generation_config.json"):
-            (out / name).unlink(missing_ok=True)
-            if (instruct.path / name).is_file():
-                shutil.copyfile(instruct.path / name, out / name)
-        _check_finite(stage, out)
-        return {"weight": weight, **facts}
+        from domadapt.builtin.merging import aftercare, guards
+
+        parents = {"base": inputs["ancestor"], "instruct": inputs["instruct"], "cpt": inputs["cpt"]}
+        merger = cast(Merger, method.cls(method.config))
+        guards.check_parents(stage, parents, out, uses_ancestor=merger.uses_ancestor)
+        models = [WeightedCheckpoint(parents["instruct"], 1 - weight), WeightedCheckpoint(parents["cpt"], weight)]
+        facts = merger.merge(parents["base"], models, out, stage)
+        aftercare.adopt_tokenizer(parents["instruct"].path, out)
+        if not any(out.glob("*.safetensors")):
+            raise StageError(f"{stage.name}: the merge wrote no *.safetensors")
+        if facts.pop("finite", None) is not True:
+            guards.check_finite(stage, out, "the merged model")
+        aftercare.write_card(out, method.name, names or {}, facts)
+        shown: dict[str, Any] = {} if getattr(merger, "ignores_weight", False) else {"weight": weight}
+        if (density := method.config.model_dump(exclude_unset=True).get("density")) is not None:
+            shown["density"] = density
+        tried = {"checks": aftercare.check_merged(stage, Checkpoint(out, role="merged"))} if try_it else {}
+        return {**shown, **facts, **tried}
 
     return run
 
 
-def _check_one_vocabulary(stage: Stage, instruct: Checkpoint, cpt: Checkpoint) -> None:
-    sizes = {c.role: json.loads((c.path / "config.json").read_bytes()).get("vocab_size") for c in (instruct, cpt)}
-    if len(set(sizes.values())) > 1:
-        raise StageError(
-            f"{stage.name}: the parents' vocabularies differ ({sizes}); merge checkpoints of one tokenizer"
-        )
-
-
-def _check_finite(stage: Stage, folder: Path) -> None:
-    import torch
-    from safetensors import safe_open
-
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise StageError(f"{stage.name}: the merge wrote no *.safetensors")
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                if not bool(torch.isfinite(tensors.get_tensor(name)).all()):
-                    raise StageError(
-                        f"{stage.name}: {name} has values that are not finite; check the parents and the weights"
-                    )
-
-
-def evaluation(evaluator: Choice, task: str, side: Side, benchmark: Benchmark | None, recipe: EvalRecipe) -> Work:
-    """Score one model on one task."""
+def sweeping(plan: SweepPlan, perplexity: Choice, probes: Choice, settings: EvalRecipe) -> Work:
+    """Score all merge candidates in memory on the selection split."""
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
-        request = EvalRequest(task, side, benchmark, inputs.get("corpus"), recipe.limit, recipe.batch_tokens)
-        rows = cast(Evaluator, evaluator.cls(evaluator.config)).evaluate(inputs["model"], request, out, stage)
+        from domadapt.builtin.merging.search.live import Scorer
+        from domadapt.builtin.merging.search.sweeping import sweep
+
+        scorer = Scorer(
+            cast(Evaluator, perplexity.cls(perplexity.config)),
+            cast(Evaluator, probes.cls(probes.config)),
+            {"domain": inputs["corpus.domain"], "general": inputs["corpus.general"]},
+            settings.limit,
+            settings.batch_tokens,
+        )
+        parents = {"base": inputs["ancestor"], "instruct": inputs["instruct"], "cpt": inputs["cpt"]}
+        return sweep(plan, parents, scorer, out, stage)
+
+    return run
+
+
+def merging_chosen(plan: SweepPlan, rank: int, names: Mapping[str, str]) -> Work:
+    """Merge the candidate of a sweep that has this rank, as any other merge."""
+
+    def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        from domadapt.report.sweep import chosen
+
+        candidate = chosen(inputs["sweep"].data, plan.select_by, rank)
+        method = next(m.choice for m in plan.methods if m.label == candidate["label_of_method"])
+        config = type(method.config).model_validate(candidate["options"])
+        facts = merging(replace(method, config=config), candidate["share"], names)(stage, inputs, out)
+        shown = {key: candidate[key] for key in ("method", "weight", "density") if candidate[key] is not None}
+        if candidate["weight"] is None:
+            facts.pop("weight", None)
+        return {**facts, **shown, "candidate": candidate["number"], "arguments": candidate["arguments"]}
+
+    return run
+
+
+def evaluation(evaluator: Choice, request: EvalRequest) -> Work:
+    """Score one model on one task. request: without the corpus, which is an input."""
+
+    def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        asked = replace(request, corpus=inputs.get("corpus"))
+        rows = cast(Evaluator, evaluator.cls(evaluator.config)).evaluate(inputs["model"], asked, out, stage)
         text = json.dumps({"rows": [asdict(row) for row in rows]}, indent=1, sort_keys=True)
         (out / "scores.json").write_text(text + "\n")
-        return {"task": task}
+        return {"task": request.task}
 
     return run

@@ -6,15 +6,17 @@ mistakes in another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from domadapt.components import Benchmark, Side
+from domadapt.components import Side
+from domadapt.recipe.merges import CONFIG, CONFIG_MERGER
 from domadapt.recipe.problems import MOST_PROBLEMS, Problem
-from domadapt.recipe.resolved import MERGE_KNOBS, PERPLEXITY, SIDES, Choice
-from domadapt.recipe.schema import MergeRecipe, keys_of
+from domadapt.recipe.resolved import MERGE_KNOBS, PERPLEXITY, PROBES, SIDES, Choice
+from domadapt.recipe.schema import EvalRecipe, MergeRecipe, Section, keys_of
+from domadapt.recipe.tasks import TaskChoice, TaskChooser
 from domadapt.recipe.tree import CORE_DEFAULT, Location, Node, dotted, node_of
 from domadapt.recipe.wording import MISSING, option_problems
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from domadapt_registry import Registry
 
 _MERGE_KNOBS: dict[str, Location] = {key: ("merge", key) for key in MERGE_KNOBS}
+_EVAL_KNOBS: dict[str, Location] = {"engine": ("eval", "engine")}
+_SECTIONS: dict[str, type[Section]] = {"merge": MergeRecipe, "eval": EvalRecipe}
 _KINDS = ("source", "cleaner", "mixer", "backend", "merger", "evaluator", "benchmark", "domain")
 
 
@@ -31,6 +35,7 @@ class Chooser:
     def __init__(self, root: Node, registry: Registry) -> None:
         self.problems: list[Problem] = []
         self._root, self._registry = root, registry
+        self._tasks = TaskChooser(root, registry, self.problems)
 
     def sources(self, side: Side) -> list[Choice]:
         """The sources of one side."""
@@ -49,13 +54,14 @@ class Chooser:
         return self._choose("backend", ("train", "backend"), ("train", "options"))
 
     def mergers(self) -> dict[str, Choice]:
-        """The merge methods by name; options of methods that are not selected are checked as well."""
+        """The merges by label; options of methods that are not selected are checked as well."""
         chosen: dict[str, Choice] = {}
         places = self._names(("merge", "methods"))
-        for place, name in places:
-            choice = self._choose("merger", place, ("merge", "options", name), _MERGE_KNOBS)
+        for place, label in places:
+            choice = self._merge(label, place)
             if choice is not None:
-                chosen[name] = choice
+                chosen[label] = choice
+                self._refuse_start(choice, place)
         selected = {name for _, name in places}
         options = self._root.at(("merge", "options"))
         for name in options.value if options is not None and isinstance(options.value, dict) else ():
@@ -65,32 +71,53 @@ class Chooser:
             self._refuse_unused(chosen)
         return chosen
 
+    def _merge(self, label: str, place: Location) -> Choice | None:
+        """A method by its name, or a whole configuration under a name of its own."""
+        options: Location = ("merge", "options", label)
+        config = self._root.at((*options, CONFIG))
+        if config is None:
+            return self._choose("merger", place, options, _MERGE_KNOBS, label)
+        from domadapt.builtin.merging.config_file import config_problems
+
+        if found := config_problems(config):  # with the places in the file, which the options' own check lacks
+            self.problems += found
+            return None
+        return self._choose("merger", place, options, _MERGE_KNOBS, CONFIG_MERGER)
+
+    def _refuse_start(self, choice: Choice, place: Location) -> None:
+        """Refuse a merge that wants CPT to have started elsewhere (an instruction residual would be added twice)."""
+        wanted, start = getattr(choice.cls, "cpt_starts_from", ""), self._value(("model", "start"))
+        if wanted and start not in (wanted, None):  # without a recipe nobody says
+            node = self._root.deepest(place)[1]
+            text = (
+                f"merge.methods: '{choice.name}' wants CPT of the {wanted} model, but model.start is {start}; "
+                f"set model.start to {wanted}, or choose another method"
+            )
+            self.problems.append(Problem(node.origin, text))
+
     def _check_waiting(self, name: str) -> None:
         """Check the options of a method that is not selected; what it lacks may come with its selection."""
         before = len(self.problems)
         place: Location = ("merge", "options", name)
-        self._choose("merger", place, place, _MERGE_KNOBS, name)
+        self._merge(name, place)
         self.problems[before:] = [p for p in self.problems[before:] if not p.message.startswith(MISSING)]
 
-    def benchmarks(self, side: Side) -> list[Benchmark]:
-        """The tasks of one side."""
-        found: list[Benchmark] = []
-        for place, name in self._names(("eval", side)):
-            if (benchmark := self._find("benchmark", name, place)) is not None:
-                found.append(benchmark)
-        return found
+    def tasks(self) -> dict[Side, list[TaskChoice]]:
+        """The tasks of both sides."""
+        return {side: self._tasks.tasks(side) for side in SIDES}
 
-    def evaluators(self, benchmarks: Mapping[Side, Sequence[Benchmark]]) -> dict[str, Choice]:
-        """The evaluators that the benchmarks and `eval.perplexity` need, by name."""
+    def evaluators(self, *, sweeping: bool = False) -> dict[str, Choice]:
+        """The evaluators that the tasks, `eval.perplexity` and `eval.probes` need, by name. Called after `tasks`.
+
+        sweeping: a sweep needs both in any case.
+        """
         needed: dict[str, Location] = {}
-        perplexity = self._root.at(("eval", "perplexity"))
-        if perplexity is not None and perplexity.value is not False:
-            needed[PERPLEXITY] = ("eval", "perplexity")
-        for side in SIDES:
-            places = {name: place for place, name in self._names(("eval", side))}
-            for benchmark in benchmarks[side]:
-                needed.setdefault(benchmark.evaluator, places[benchmark.name])
-        chosen = {name: self._choose("evaluator", place, None, None, name) for name, place in needed.items()}
+        for name in (PERPLEXITY, PROBES):
+            asked = self._root.at(("eval", name))
+            if sweeping or (asked is not None and asked.value is not False):
+                needed[name] = ("eval", name)
+        needed |= {name: place for name, place in self._tasks.places.items() if name not in needed}
+        chosen = {name: self._choose("evaluator", place, None, _EVAL_KNOBS, name) for name, place in needed.items()}
         return {name: choice for name, choice in chosen.items() if choice is not None}
 
     def _entries(self, kind: str, at: Location, selector: str) -> list[Choice]:
@@ -160,7 +187,7 @@ class Chooser:
             return Node(None, self._root.origin)
         key = str(place[-1])
         try:
-            return node_of(getattr(MergeRecipe.model_validate({key: node.plain()}), key), node.origin)
+            return node_of(getattr(_SECTIONS[str(place[0])].model_validate({key: node.plain()}), key), node.origin)
         except ValidationError:
             return None
 
@@ -190,17 +217,24 @@ class Chooser:
         return node.plain() if node is not None else None
 
     def _refuse_unused(self, chosen: Mapping[str, Choice]) -> None:
-        """Refuse density or engine that no selected method takes: it would be ignored in silence."""
+        """Refuse weight, density or engine that no selected method takes: it would be ignored in silence."""
         methods = self._root.at(("merge", "methods"))
         for key, place in _MERGE_KNOBS.items():
             node = self._root.at(place)
-            if node is None or methods is None or key == "weight" or node.value in (None, "auto"):
+            if node is None or methods is None or node.value in (None, "auto"):
                 continue
-            if node.origin.layer == CORE_DEFAULT:
+            if node.origin.layer == CORE_DEFAULT or (key == "weight" and not chosen):
                 continue
-            if methods.origin.layer == "--merge" and node.origin.layer != "--set":
+            if (methods.origin.layer == "--merge" or key == "weight") and node.origin.layer != "--set":
                 continue  # the file's density is for the file's methods; --merge slerp needs no edit
-            if not any(key in keys_of(choice.cls.Config) for choice in chosen.values()):
+            if not any(_takes(choice, key) for choice in chosen.values()):
                 names = ", ".join(chosen) or "none"
                 message = f"{dotted(place)}: no selected merge method takes it (selected: {names}); remove it"
                 self.problems.append(Problem(node.origin, message))
+
+
+def _takes(choice: Choice, knob: str) -> bool:
+    """Whether a method takes a general setting: every merger is handed the weight, some say that they ignore it."""
+    if knob == "weight":
+        return not getattr(choice.cls, "ignores_weight", False)
+    return knob in keys_of(choice.cls.Config)

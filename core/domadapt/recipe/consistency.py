@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 
 from domadapt.recipe.problems import SECRET, Problem
@@ -17,7 +18,7 @@ def contradictions(recipe: Recipe, root: Node) -> list[Problem]:
 
     return [
         Problem(at(*location).origin, message)
-        for check in (_models, _corpus, _amounts, _evaluation)
+        for check in (_models, _corpus, _amounts, _evaluation, _controls)
         for location, message in check(recipe, root)
     ]
 
@@ -80,15 +81,27 @@ def _amounts(recipe: Recipe, root: Node) -> _Found:
 
 
 def _evaluation(recipe: Recipe, root: Node) -> _Found:
-    both = [name for name in recipe.eval.general if name in recipe.eval.domain]
-    for name in both:
-        place = ("eval", "general", recipe.eval.general.index(name))
-        yield place, f"task '{name}' is listed under eval.domain too; a task belongs to one side of the ledger"
     if not (recipe.eval.perplexity or recipe.eval.domain or recipe.eval.general):
         yield (
             ("eval",),
             "nothing would be measured: list tasks in eval.domain and eval.general, or keep eval.perplexity",
         )
+
+
+CONTROLS = ("self_merge", "residual", "domain_prompt")
+
+
+def _controls(recipe: Recipe, root: Node) -> _Found:
+    for index, name in enumerate(recipe.eval.controls):
+        place: Location = ("eval", "controls", index)
+        if name not in CONTROLS:
+            near = difflib.get_close_matches(name, CONTROLS, 1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            yield place, f"eval.controls: no control arm '{name}' (there are {', '.join(CONTROLS)}){hint}"
+        elif name == "domain_prompt" and not recipe.eval.domain_prompt:
+            yield place, "eval.controls has 'domain_prompt', but eval.domain_prompt is empty; say what the prompt is"
+        elif name != "domain_prompt" and not recipe.merge.methods:
+            yield place, f"eval.controls has '{name}', but merge.methods is empty; nothing is merged"
 
 
 def _by_default(root: Node, *location: str) -> str:

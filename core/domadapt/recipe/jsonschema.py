@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
+from domadapt.recipe.merges import CONFIG_MERGER
 from domadapt.recipe.schema import Recipe
+from domadapt.recipe.sweeps import EACH
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -53,17 +55,23 @@ def json_schema(registry: Registry) -> dict[str, Any]:
             }
             for name, config in components[kind].items()
         ]
+    for config in components["merger"].values():
+        _allow_several(_resolved(definitions, reference(config)))
     merge = definitions["MergeRecipe"]["properties"]
-    _enumerate(merge["methods"], list(components["merger"]))
+    _suggest(merge["methods"], list(components["merger"]))
     merge["options"] = {
         **{key: value for key, value in merge["options"].items() if key in ("title", "description", "default")},
         "type": "object",
         "properties": {name: reference(config) for name, config in components["merger"].items()},
-        "additionalProperties": False,
+        # a name of one's own for a whole configuration
+        "additionalProperties": reference(components["merger"][CONFIG_MERGER])
+        if CONFIG_MERGER in components["merger"]
+        else False,
     }
     tasks = registry.names("benchmark")
     for side in ("domain", "general"):
-        _enumerate(definitions["EvalRecipe"]["properties"][side], tasks)
+        _suggest(definitions["EvalRecipe"]["properties"][side], tasks)
+    _suggest(definitions["EvalTask"]["properties"]["task"], tasks)
     _enumerate_steps(definitions["CorpusRecipe"]["properties"]["clean"], list(components["cleaner"]))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -90,12 +98,35 @@ def _definition(definitions: dict[str, Any], reference: Any) -> dict[str, Any]:
     return definition
 
 
-def _enumerate(schema: dict[str, Any], names: list[str]) -> None:
-    """Restrict a list of names, or one name in its place, to the installed ones."""
+def _resolved(definitions: dict[str, Any], reference: Any) -> dict[str, Any]:
+    found: dict[str, Any] = definitions[reference["$ref"].removeprefix("#/$defs/")]
+    return found
+
+
+def _allow_several(config: dict[str, Any]) -> None:
+    """Allow {each: [...]} in place of every option's value: a sweep."""
+    for name, option in config.get("properties", {}).items():
+        if any(EACH in branch.get("properties", {}) for branch in option.get("anyOf", [])):
+            continue  # two methods of one Config
+        about = {key: option[key] for key in ("title", "description", "default") if key in option}
+        value = {key: part for key, part in option.items() if key not in about}
+        several = {
+            "type": "object",
+            "properties": {EACH: {"type": "array", "items": value, "minItems": 1}},
+            "required": [EACH],
+            "additionalProperties": False,
+        }
+        config["properties"][name] = {**about, "anyOf": [value, several]}
+
+
+def _suggest(schema: dict[str, Any], names: list[str]) -> None:
+    """Offer the registered names where any name of an evaluator's own tasks may stand as well."""
     for branch in schema.get("anyOf", [schema]):
-        target = branch["items"] if branch.get("type") == "array" else branch
-        if target.get("type") == "string":
-            target["enum"] = names
+        items = branch.get("items", branch)
+        for target in items.get("anyOf", [items]):
+            if target.get("type") == "string":
+                target.pop("type")
+                target["anyOf"] = [{"enum": names}, {"type": "string", "minLength": 1}]
 
 
 def _enumerate_steps(schema: dict[str, Any], names: list[str]) -> None:

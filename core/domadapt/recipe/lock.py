@@ -10,6 +10,7 @@ import yaml
 from domadapt.recipe.problems import shown
 from domadapt.recipe.reading import resolves_to_text
 from domadapt.recipe.resolved import MERGE_KNOBS, SIDES, Choice, ResolvedRecipe
+from domadapt.recipe.sweeps import is_list
 from domadapt.recipe.tree import CORE_DEFAULT, Location, Node, Origin, dotted, node_of
 
 _HEAD = """\
@@ -66,6 +67,13 @@ def _method_options(resolved: ResolvedRecipe, owners: dict[Location, str]) -> di
             shared.discard("density")
         options[name] = {key: value for key, value in values.items() if key not in shared}
         owners[("merge", "options", name)] = name
+    for method in resolved.sweep.methods if resolved.sweep else ():
+        values = method.choice.config.model_dump(mode="json", by_alias=True)
+        swept = {axis.key for axis in method.axes}
+        # a list of --set came after an option of the method's own: in the lock nothing comes after
+        own = {k: v for k, v in given.get(method.label, {}).items() if k not in swept or is_list(v)}
+        options[method.label] = {k: v for k, v in values.items() if k not in swept | set(MERGE_KNOBS)} | own
+        owners[("merge", "options", method.label)] = method.label
     return options | {name: dict(values) for name, values in given.items() if name not in options}
 
 

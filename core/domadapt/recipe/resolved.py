@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 from domadapt.components import Benchmark, Component, Options, Side
 from domadapt.recipe.load import LoadedRecipe
 from domadapt.recipe.schema import Recipe
+from domadapt.recipe.tasks import SIDES, TaskChoice
 
 if TYPE_CHECKING:
+    from domadapt.recipe.sweeps import SweepPlan
     from domadapt_registry import Provider
 
-SIDES: tuple[Side, ...] = ("domain", "general")
+__all__ = ["MERGE_KNOBS", "PERPLEXITY", "PROBES", "SIDES", "Choice", "ResolvedRecipe", "TaskChoice"]
+
 MERGE_KNOBS = ("weight", "density", "engine")
 """Keys of `merge` that also reach every method whose Config has a field of that name."""
 PERPLEXITY = "perplexity"
 """The evaluator behind `eval.perplexity`."""
+PROBES = "probes"
+"""The evaluator behind `eval.probes`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class ResolvedRecipe:
     """A recipe that can be run.
 
     sources, takes: by side, in the recipe's order; takes: at most so many documents (None: all).
-    mergers: by method name, in the recipe's order.  benchmarks: by side, in the recipe's order.
+    mergers: by method name, in the recipe's order; none when there is a sweep.
+    tasks: by side, in the recipe's order, groups taken apart.
     evaluators: every one that is needed, by name.
     """
 
@@ -51,5 +57,11 @@ class ResolvedRecipe:
     mixer: Choice
     backend: Choice
     mergers: Mapping[str, Choice]
-    benchmarks: Mapping[Side, Sequence[Benchmark]]
+    tasks: Mapping[Side, Sequence[TaskChoice]]
     evaluators: Mapping[str, Choice]
+    sweep: SweepPlan | None = None
+
+    @property
+    def benchmarks(self) -> Mapping[Side, Sequence[Benchmark]]:
+        """The benchmarks of the tasks, by side."""
+        return {side: [task.benchmark for task in tasks] for side, tasks in self.tasks.items()}

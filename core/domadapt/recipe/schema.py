@@ -12,7 +12,17 @@ import decimal
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+)
 from pydantic.fields import FieldInfo
 
 _COUNT = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", re.IGNORECASE)
@@ -70,6 +80,14 @@ def parse_run_name(value: str) -> str:
 
 def _named_step(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
+
+
+def _named_task(value: object) -> object:
+    return {"task": value} if isinstance(value, str) else value
+
+
+def _task_list(value: object) -> object:
+    return [value] if isinstance(value, (str, dict)) else value
 
 
 def _listed(value: object) -> object:
@@ -225,37 +243,137 @@ class Train(Section):
     """Steps between measurements of the held-out losses (selection split)."""
     eval_windows: Count = 64
     """Held-out windows per side in such a measurement."""
+    probe_items: Annotated[int, BeforeValidator(parse_count, json_schema_input_type=int | str), Field(ge=0)] = 200
+    """Items of the first domain benchmark that the model in training is scored on, as often: its stability gap. The
+    weights do not depend on it. 0: none."""
     options: Options = {}
     """Options of the backend."""
 
     model_config = ConfigDict(populate_by_name=True)
 
 
+def _number_of_values(value: object) -> str:
+    return "several" if isinstance(value, list) else "one"
+
+
+# told apart beforehand, so that a wrong number is not also told that it could have been a list
+_ONE_OR_SEVERAL = Discriminator(_number_of_values)
+Portion = Annotated[Decimal, Field(ge=0, le=1)]
+Portions = Annotated[
+    Annotated[Portion, Tag("one")] | Annotated[list[Portion], Field(min_length=1), Tag("several")], _ONE_OR_SEVERAL
+]
+Kept = Annotated[Decimal | None, Field(gt=0, le=1)]
+Kepts = Annotated[
+    Annotated[Kept, Tag("one")]
+    | Annotated[list[Annotated[Decimal, Field(gt=0, le=1)]], Field(min_length=1), Tag("several")],
+    _ONE_OR_SEVERAL,
+]
+
+
+class SelectBy(Section):
+    """A limit that a sweep's choice must keep."""
+
+    general_loss_at_most: Decimal = Field(ge=0)
+    """Bits per byte of general text above the instruct model's, on the selection split. Among the candidates within it
+    the one with the least domain bits per byte is chosen."""
+
+
 class MergeRecipe(Section):
-    """Merging the CPT model with the instruct model."""
+    """Merging the CPT model with the instruct model. Lists of weights or densities make a sweep."""
 
     methods: Names = ["ties"]
-    """Name or names of merge methods; each gives a model of its own, all are compared. `--merge` replaces them.
-    None at all ([]): nothing is merged."""
-    engine: Literal["auto", "mergekit"] = "auto"
-    """What does the arithmetic."""
-    weight: Decimal = Field(default=0.5, ge=0, le=1)
-    """Share of the CPT model; the instruct model has the rest."""
-    density: Decimal | None = Field(default=None, gt=0, le=1)
-    """Share of each task vector that sparsifying methods keep, for all parents."""
+    """Merges: names of methods or presets (`adapt plugins`), or files with a configuration of mergekit (*.yml, with
+    base, instruct and cpt as the models' names); each gives a model of its own, all are compared. `--merge` replaces
+    them. None at all ([]): nothing is merged."""
+    engine: Literal["auto", "fast", "mergekit"] = "auto"
+    """What does the arithmetic: adapt's own engine wherever it covers the request, only that, or mergekit."""
+    weight: Portions = 0.5
+    """Share of the CPT model; the instruct model has the rest. A list is a sweep: every value is tried in memory, and
+    one candidate becomes a model."""
+    density: Kepts = None
+    """Share of each task vector that sparsifying methods keep, for all parents. A list is a sweep."""
+    search: Literal["grid", "cma"] = "grid"
+    """How candidates of a sweep are found. grid: all combinations of the lists. cma: CMA-ES between the smallest and
+    the largest value of each list, with weights and densities searched in any case."""
+    budget: Count = 64
+    """Most candidates of a sweep. A grid with more is refused; a search divides them among the methods."""
+    knots: Annotated[int, Field(ge=1, le=16)] = 3
+    """Numbers of a weight's gradient over the layers in a search, first to last layer. 1: one weight for all."""
+    select_by: Literal["balanced"] | SelectBy = "balanced"
+    """How a sweep chooses, on the selection split. balanced: the most of domain gain kept and general loss won back.
+    Or {general_loss_at_most: X}: the best on the domain among those that lose at most X general bits per byte."""
+    write: Annotated[Count, Field(le=16)] = 1
+    """So many candidates of a sweep become models, evaluated and reported: the chosen one, then others of the front."""
     options: Annotated[dict[str, Options], BeforeValidator(_empty_for_none)] = {}
-    """Options by method name; those of a method that is not selected wait for `--merge`, checked all the same."""
+    """Options by method name; those of a method that is not selected wait for `--merge`, checked all the same. A name
+    with the option `config` is a whole configuration of mergekit under that name. In place of a value, {each: [A, B]}
+    is a sweep over values."""
+
+    @property
+    def share(self) -> float:
+        """The weight, of a list the first."""
+        return self.weight[0] if isinstance(self.weight, list) else self.weight
+
+
+class EvalTask(Section):
+    """One entry of `eval.domain` or `eval.general`. What is not said here is as `eval` says for all."""
+
+    task: Name
+    """Name of a benchmark (`adapt plugins`), or of any task, group or tag of lm-eval."""
+    data_dir: Name | None = None
+    """Folder with a local copy of the data: files named like the task's splits, or the files as published."""
+    num_fewshot: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Solved examples before each item. The task then goes by NAME@NUMBER."""
+    limit: Count | None = None
+    """At most so many items."""
+    chat_template: bool | None = None
+    """Whether items go through the model's chat template."""
+    prompt: str | None = None
+    """Text before every item: the system message, or plain text where there is no chat template."""
+
+    @model_serializer(mode="wrap")
+    def _short(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any] | str:
+        said = {key: value for key, value in dump(self).items() if value is not None}
+        return self.task if len(said) == 1 else said
+
+
+Tasks = Annotated[
+    list[Annotated[EvalTask, BeforeValidator(_named_task, json_schema_input_type=EvalTask | str)]],
+    BeforeValidator(_task_list, json_schema_input_type=list[EvalTask | str] | EvalTask | str),
+]
 
 
 class EvalRecipe(Section):
     """What base, instruct, cpt and every merged model are scored on."""
 
-    domain: Names = []
-    """Tasks of the domain: names of benchmarks (`adapt plugins`)."""
-    general: Names = []
+    domain: Tasks = []
+    """Tasks of the domain: names of benchmarks (`adapt plugins`) or of lm-eval's tasks and groups, or {task, ...}."""
+    general: Tasks = []
     """General tasks, likewise: what must not be lost."""
+    data_dir: Name | None = None
+    """Folder of local copies of benchmark data: a task finds its own in DATA_DIR/TASK, when there is one."""
+    num_fewshot: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Solved examples before each item. None: the number that each task sets. A task that sets 0 keeps it."""
+    chat_template: bool = False
+    """Whether items go through the models' chat templates. Refused when one of the models has none."""
+    prompt: str = ""
+    """Text before every item: the system message, or plain text where there is no chat template."""
+    engine: Literal["auto", "fast", "lm_eval"] = "auto"
+    """What computes likelihoods. auto: adapt's own scorer for choices and perplexities, lm-eval for the rest; the
+    results are equal."""
     perplexity: bool = True
     """Whether to measure bits per byte on the report split of both sides."""
+    probes: bool = True
+    """Whether every model answers a few fixed prompts: does it answer, end, keep the format and the language."""
+    controls: Names = []
+    """Control arms, so that no gain is claimed against nothing: "self_merge" (the first merge method with the instruct
+    model in the place of CPT's), "residual" (with the base in its place: what the merge alone does), "domain_prompt"
+    (the instruct model with `domain_prompt` before every item). `--control` adds to them."""
+    domain_prompt: str = ""
+    """What the control arm "domain_prompt" says before every item."""
+    fail_if: list[Name] = []
+    """Gates: conditions on the scores, such as "merged.general < 0.97 * instruct.general". One that is true ends the
+    run with exit code 3; everything is made all the same."""
     limit: Count | None = None
     """At most so many items a task (None: all). The smallest detectable effect grows as 1/sqrt(limit)."""
     batch_tokens: Count = 16_384
@@ -305,6 +423,13 @@ SYNONYMS = {
     "merge_method": "methods",
     "loader": "source",
     "tasks": "domain",
+    "fewshot": "num_fewshot",
+    "n_shot": "num_fewshot",
+    "shots": "num_fewshot",
+    "apply_chat_template": "chat_template",
+    "system_prompt": "prompt",
+    "system_instruction": "prompt",
+    "data": "data_dir",
     "num_train_epochs": "max_epochs",
     "num_epochs": "max_epochs",
     "gradient_clipping": "clip",

@@ -9,13 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domadapt.artifacts import SPLITS
-from domadapt.errors import DataError
+from domadapt.report.examples import answered_prompts, changed_items
+from domadapt.report.gate_results import evaluate_gates
 from domadapt.report.ledger import build_ledger
+from domadapt.report.origins import text_origins
+from domadapt.report.training import training_data
 from domadapt.report.verdict import build_verdict
 
 if TYPE_CHECKING:
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from domadapt.report.results import ModelResult, RunResults
 
 SIGNIFICANT_DIGITS = 6
-MAX_CURVE_POINTS = 240
 JSON_NAME = "report.json"
 HTML_NAME = "report.html"
 
@@ -31,22 +34,30 @@ HTML_NAME = "report.html"
 def report_data(results: RunResults) -> dict[str, Any]:
     """Everything the report shows, as plain data that json can write.
 
-    Keys: schema, name, domain, verdict, ledger, models, tasks, corpora, mixture, training, recipe, origins,
-    providers, run_facts. What a run does not have (no tokens, training made elsewhere) is None.
-    Raises DataError when results do not fit together.
+    Keys: schema, name, domain, verdict, gates, ledger, models, tasks, corpora, sweep, text_origins, mixture, training,
+    answers, changed_items, recipe, origins, providers, run_facts. What a run does not have (no tokens, training made
+    elsewhere) is None. Raises DataError when results do not fit together.
     """
     ledger = build_ledger(results)
+    verdict = build_verdict(ledger)
+    compared = [ledger["reference"], ledger["cpt"], verdict["chosen_merge"]]
+    shown = [m.label for m in results.models if m.role in ("base", "control") or m.label in compared]
     data = {
         "schema": 1,
         "name": results.name,
         "domain": results.domain,
-        "verdict": build_verdict(ledger),
+        "verdict": verdict,
+        "gates": evaluate_gates(results.fail_if, results, verdict["chosen_merge"]),
         "ledger": ledger,
         "models": [_model(model) for model in results.models],
         "tasks": [{"task": task, "side": side} for task, side in results.tasks.items()],
         "corpora": {side: _corpus(corpus) for side, corpus in results.corpora.items()},
+        "sweep": results.sweep,
+        "text_origins": text_origins(results),
         "mixture": None if results.tokens is None else dict(results.tokens.plan),
-        "training": _training(results),
+        "training": training_data(results),
+        "answers": answered_prompts(results, shown),
+        "changed_items": changed_items(results, ledger, [label for label in compared if label is not None]),
         "recipe": results.recipe,
         "origins": results.origins,
         "providers": results.providers,
@@ -87,7 +98,11 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _rounded(item) for key, item in value.items()}
+        # in the order of report.json, so that what is read back makes the same page
+        return {
+            key: _rounded(item)
+            for key, item in sorted(((str(key), item) for key, item in value.items()), key=itemgetter(0))
+        }
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [_rounded(item) for item in value]
     raise TypeError(f"report: {type(value).__name__} is not plain data: {value!r}")
@@ -104,44 +119,3 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
         "bytes": {split: facts["bytes"][split] for split in SPLITS},
         "funnel": facts["funnel"],
     }
-
-
-def _training(results: RunResults) -> dict[str, Any] | None:
-    """The curves of the CPT model that this run trained; None when it was trained elsewhere."""
-    if results.tokens is None:
-        return None
-    checkpoint = next((m.checkpoint for m in results.models if m.role == "cpt"), None)
-    file = checkpoint.path / "training" / "metrics.jsonl" if checkpoint is not None else None
-    if file is None or not file.is_file():
-        return None
-    steps: dict[int, Mapping[str, Any]] = {}
-    evaluations: dict[int, Mapping[str, Any]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-            # a run that was resumed wrote some steps twice: the later line is the one that counts
-            (steps if "loss" in record else evaluations)[record["step"]] = record
-        except (ValueError, KeyError, TypeError):
-            raise DataError(f"{file}:{number}: a JSON object with a step was wanted, {line[:60]!r} found") from None
-    held_out = ("heldout_domain", "heldout_general")
-    return {
-        "num_logged": len(steps),
-        "steps": _thinned([steps[step] for step in sorted(steps)], ("loss", "lr", "grad_norm")),
-        "evaluations": [
-            {"step": step, **{name: evaluations[step].get(name) for name in held_out}} for step in sorted(evaluations)
-        ],
-    }
-
-
-def _thinned(records: Sequence[Mapping[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
-    """At most MAX_CURVE_POINTS points: neighbours are averaged, a point stands at the last step it holds."""
-    width = max(1, math.ceil(len(records) / MAX_CURVE_POINTS))
-    points = []
-    for start in range(0, len(records), width):
-        part = records[start : start + width]
-        point = {"step": part[-1]["step"], "tokens": part[-1].get("tokens")}
-        for name in names:
-            values = [record[name] for record in part if record.get(name) is not None]
-            point[name] = sum(values) / len(values) if values else None
-        points.append(point)
-    return points

@@ -1,52 +1,72 @@
 """The forgetting ledger: every model against the reference on the same items, with what the numbers can tell.
 
-All statements are paired: models are compared item by item. A difference is called better or worse only when
-its 95 % interval excludes 0, at least six independent units were scored and, for right-or-wrong items, the exact
-McNemar test agrees; anything else is "not distinguishable", and the smallest detectable effect says how
-much could be missed.
+All statements are paired: models are compared item by item (see `differences`). Beside the differences stand what
+each stage gained, lost and won back (see `accounts`), the merges against the control arms, and the same scores
+on clean items alone where an evaluation says which items occur in the training text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from domadapt.errors import DataError
-from domadapt.report.statistics import (
-    MIN_CLUSTERS,
-    RESAMPLES,
-    Interval,
-    JointSamples,
-    holm,
-    smallest_detectable,
-)
+from domadapt.report.accounts import stage_rows, total_rows
+from domadapt.report.differences import BETTER, UNCLEAR, WORSE, paired_difference
+from domadapt.report.significance import holm
+from domadapt.report.statistics import MIN_CLUSTERS, RESAMPLES, Interval, JointSamples
 
 if TYPE_CHECKING:
     from domadapt.artifacts import ScoreRow
     from domadapt.report.results import ModelResult, RunResults
 
+__all__ = [
+    "BETTER",
+    "PERPLEXITY",
+    "UNCLEAR",
+    "WORSE",
+    "Measure",
+    "build_ledger",
+    "measure_unit",
+    "read_measures",
+    "reference_label",
+]
+
 SEED = 0
 PERPLEXITY = "bits_per_byte."
-
-BETTER = "better"
-WORSE = "worse"
-UNCLEAR = "not distinguishable"
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One metric of one task with the samples of all models that have it, in the models' order."""
+    """One metric of one task with the samples of all models that have it, in the models' order.
+
+    dirty: [N], the items that occur in the training text; None where the evaluation does not say.
+    """
 
     task: str
     row: ScoreRow
     rows: Mapping[str, ScoreRow]
     samples: JointSamples
+    dirty: npt.NDArray[np.bool_] | None = None
 
     @property
     def labels(self) -> list[str]:
         """Labels of the models, in the order of the sample columns."""
         return list(self.rows)
+
+    @property
+    def unit(self) -> str:
+        """The unit; evaluators often leave that of an accuracy out."""
+        return measure_unit(self.row, self.samples)
+
+
+def measure_unit(row: ScoreRow, samples: JointSamples) -> str:
+    """The unit of a measure: a score between 0 and 1 without one is a share."""
+    return row.unit or ("share" if row.higher_is_better and samples.is_share else "")
 
 
 def reference_label(models: Sequence[ModelResult]) -> str:
@@ -62,23 +82,41 @@ def build_ledger(results: RunResults) -> dict[str, Any]:
     """Scores, differences and shares of one run as plain data.
 
     measures: one entry per task and metric, the first metric of a task is its main one ("main": true), with
-    "scores": one per model (value, stderr, low, high, n, clusters, and against the reference "difference":
-    value, stderr, low, high, p, p_holm, verdict, smallest_detectable; None for the reference itself).
-    shares: per merge and measure the share of CPT's gain kept, or of its loss won back, or why neither exists.
+        "scores": one per model (value, stderr, low, high, n and against the reference "difference": the keys of
+        `paired_difference` and p_holm; None for the reference itself); "dirty_items": how many items occur
+        in the training text (None: not known), and, where there are such, "clean" and "dirty": the same
+        scores on the items that do not, and that do {n, clusters, scores}, else None.
+    shares: per merge and measure the share of CPT's gain kept, or of its loss won back, or why neither exists;
+        differing_items: items that the merge answers otherwise than the model at that share's end (the reference
+        for a loss won back, CPT for a gain kept; None for other than right-or-wrong scores).
+    stages: what each stage gained and lost, and each merge recovered, see `stage_rows`.
+    totals: the same in sums by side and unit, see `total_rows`.
+    controls: each merge against each control arm (models of role "control") on every measure: merge, control,
+        task, metric, side, main and the keys of `paired_difference` and p_holm.
+    comparisons: number of differences to the reference.
     Raises DataError when two models were scored on different items.
     """
     reference = reference_label(results.models)
     cpt = next((model.label for model in results.models if model.role == "cpt"), None)
-    merges = [model.label for model in results.models if model.role == "merged"]
+    merges, controls = ([m.label for m in results.models if m.role == role] for role in ("merged", "control"))
     measures: list[dict[str, Any]] = []
     shares: list[dict[str, Any]] = []
+    stages: list[Mapping[str, Any]] = []
+    against_controls: list[dict[str, Any]] = []
+    read: list[Measure] = []
     tasks_seen: set[str] = set()
-    for measure in _measures(results):
+    for measure in read_measures(results):
         entry = _measure_entry(measure, reference, main=measure.task not in tasks_seen)
         tasks_seen.add(measure.task)
+        read.append(measure)
         measures.append(entry)
         shares += [_share(measure, entry, reference, cpt, merge) for merge in merges if merge in measure.rows]
-    _adjust_p_values(measures)
+        stages += stage_rows(measure, entry, reference, cpt, merges)
+        against_controls += _against_controls(measure, entry, merges, controls)
+    _adjust_p_values(_differences(measures))
+    for subset in ("clean", "dirty"):
+        _adjust_p_values(_differences([m[subset] for m in measures if m[subset] is not None]))
+    _adjust_p_values(against_controls)
     return {
         "reference": reference,
         "cpt": cpt,
@@ -89,10 +127,13 @@ def build_ledger(results: RunResults) -> dict[str, Any]:
         "comparisons": sum(1 for _ in _differences(measures)),
         "measures": measures,
         "shares": shares,
+        "stages": stages,
+        "totals": total_rows(read, stages, reference, cpt, merges),
+        "controls": against_controls,
     }
 
 
-def _measures(results: RunResults) -> Iterator[Measure]:
+def read_measures(results: RunResults) -> Iterator[Measure]:
     """Every metric of every task, in the order of display."""
     for task in results.tasks:
         scored = {m.label: m.scorecards[task] for m in results.models if task in m.scorecards}
@@ -111,7 +152,13 @@ def _measures(results: RunResults) -> Iterator[Measure]:
                 )
             except ValueError as error:
                 raise DataError(f"task {task}, metric {metric}: the samples cannot be used: {error}") from None
-            yield Measure(task, next(iter(having.values())), having, samples)
+            yield Measure(task, next(iter(having.values())), having, samples, _dirty(tables.values()))
+
+
+def _dirty(tables: Iterable[Mapping[str, list[Any]]]) -> npt.NDArray[np.bool_] | None:
+    """Items that any of the evaluations calls dirty; None where none has the column."""
+    marks = [[mark is True for mark in table["dirty"]] for table in tables if "dirty" in table]
+    return np.logical_or.reduce(np.array(marks, dtype=bool), axis=0) if marks else None
 
 
 def _require_same_items(task: str, tables: Mapping[str, Mapping[str, list[Any]]]) -> None:
@@ -128,50 +175,63 @@ def _measure_entry(measure: Measure, reference: str, *, main: bool) -> dict[str,
     row = measure.row
     scores = []
     for label, own in measure.rows.items():
-        comparable = label != reference and reference in measure.rows
-        scores.append(
-            {
-                "model": label,
-                **{name: getattr(own, name) for name in ("value", "stderr", "low", "high", "n")},
-                "difference": _difference(measure, label, reference) if comparable else None,
-            }
-        )
+        estimate = {name: getattr(own, name) for name in ("value", "stderr", "low", "high", "n")}
+        difference = _difference(measure, measure.samples, label, reference)
+        scores.append({"model": label, **estimate, "difference": difference})
+    dirty = measure.dirty
+    apart = dirty is not None and dirty.any()
     return {
         "task": measure.task,
         "main": main,
         **{name: getattr(row, name) for name in ("metric", "side", "higher_is_better", "protocol")},
-        # evaluators often leave the unit of an accuracy out
-        "unit": row.unit or ("share" if row.higher_is_better and measure.samples.is_share else ""),
+        "unit": measure.unit,
         "clusters": measure.samples.num_clusters,
         "scores": scores,
+        "dirty_items": None if dirty is None else int(dirty.sum()),
+        "clean": _subset(measure, ~dirty, reference) if dirty is not None and apart else None,
+        "dirty": _subset(measure, dirty, reference) if dirty is not None and apart else None,
     }
 
 
-def _difference(measure: Measure, label: str, reference: str) -> dict[str, Any]:
-    pair = measure.labels.index(label), measure.labels.index(reference)
-    estimate = measure.samples.difference(*pair)
-    p = measure.samples.p_value(*pair)
-    return {
-        **_plain(estimate),
-        "p": p,
-        "verdict": _verdict(estimate, measure, p),
-        # identical answers have a standard error of 0, which says nothing about what could be detected
-        "smallest_detectable": smallest_detectable(estimate.stderr) if estimate.stderr > 0 else None,
-    }
+def _subset(measure: Measure, mask_N: npt.NDArray[np.bool_], reference: str) -> dict[str, Any] | None:
+    """The scores on some of the items; None where these cannot be scored."""
+    try:
+        samples = measure.samples.subset(mask_N)
+    except ValueError:
+        return None
+    scores = [
+        {
+            "model": label,
+            **_plain(samples.score(number)),
+            "n": len(samples.values),
+            "difference": _difference(measure, samples, label, reference),
+        }
+        for number, label in enumerate(measure.labels)
+    ]
+    return {"n": len(samples.values), "clusters": samples.num_clusters, "scores": scores}
 
 
-def _verdict(estimate: Interval, measure: Measure, p: float) -> str:
-    samples = measure.samples
-    exact = samples.is_binary and not samples.is_clustered
-    if not estimate.excludes(0) or samples.num_clusters < MIN_CLUSTERS or (exact and p >= 0.05):
-        return UNCLEAR
-    return BETTER if (estimate.value > 0) == measure.row.higher_is_better else WORSE
+def _difference(measure: Measure, samples: JointSamples, label: str, reference: str) -> dict[str, Any] | None:
+    if label == reference or reference not in measure.rows:
+        return None
+    places = measure.labels.index(label), measure.labels.index(reference)
+    return paired_difference(samples, *places, measure.row.higher_is_better)
+
+
+def _against_controls(
+    measure: Measure, entry: Mapping[str, Any], merges: Sequence[str], controls: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    common = {name: entry[name] for name in ("task", "metric", "side", "main")}
+    for merge in (m for m in merges if m in measure.rows):
+        for control in (c for c in controls if c in measure.rows):
+            difference = _difference(measure, measure.samples, merge, control)
+            yield {"merge": merge, "control": control, **common, **(difference or {})}
 
 
 def _share(measure: Measure, entry: Mapping[str, Any], reference: str, cpt: str | None, merge: str) -> dict[str, Any]:
     """What the merge did with CPT's change: "gain kept" where CPT was better, "loss won back" where worse."""
     share = {"merge": merge, "task": measure.task, "metric": measure.row.metric, "side": measure.row.side}
-    nothing = {"kind": None, "value": None, "stderr": None, "low": None, "high": None}
+    nothing = {"kind": None, "value": None, "stderr": None, "low": None, "high": None, "differing_items": None}
     scores = {score["model"]: score for score in entry["scores"]}
     if cpt is None or cpt not in scores or scores[cpt]["difference"] is None:
         return {**share, **nothing, "reason": f"{cpt or 'CPT'} or {reference} has no score here"}
@@ -179,19 +239,21 @@ def _share(measure: Measure, entry: Mapping[str, Any], reference: str, cpt: str 
     if verdict == UNCLEAR:
         return {**share, **nothing, "reason": f"{cpt} cannot be distinguished from {reference} here"}
     places = [measure.labels.index(label) for label in (reference, cpt, merge)]
-    if verdict == BETTER:
-        return {**share, "kind": "gain kept", **_plain(measure.samples.gain_kept(*places)), "reason": None}
-    return {**share, "kind": "loss won back", **_plain(measure.samples.loss_won_back(*places)), "reason": None}
+    kind, end = ("gain kept", places[1]) if verdict == BETTER else ("loss won back", places[0])
+    estimate = measure.samples.gain_kept(*places) if verdict == BETTER else measure.samples.loss_won_back(*places)
+    flips = measure.samples.flips(places[2], end)
+    differing = None if flips is None else sum(flips)
+    return {**share, "kind": kind, **_plain(estimate), "differing_items": differing, "reason": None}
 
 
 def _differences(measures: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     return (score["difference"] for m in measures for score in m["scores"] if score["difference"] is not None)
 
 
-def _adjust_p_values(measures: Sequence[Mapping[str, Any]]) -> None:
-    """Add "p_holm": the p-value adjusted for all comparisons of the ledger."""
-    differences = list(_differences(measures))
-    for difference, adjusted in zip(differences, holm([d["p"] for d in differences]), strict=True):
+def _adjust_p_values(differences: Iterable[dict[str, Any]]) -> None:
+    """Add "p_holm": the p-value adjusted for all of these comparisons."""
+    family = list(differences)
+    for difference, adjusted in zip(family, holm([d["p"] for d in family]), strict=True):
         difference["p_holm"] = adjusted
 
 

@@ -30,7 +30,8 @@ class RunResults:
     "bits_per_byte.general".  recipe: the resolved recipe as plain data.  origins: where each value came
     from (dotted keys; a section's origin holds for what lies under it).  run_facts: times, memory, host: the
     only part of report.json that differs between two equal runs, so no model's facts may hold such. Its
-    "stages", when there, maps stage name -> {"seconds", "started" (since 1970), "peak_bytes"}.
+    "stages", when there, maps stage name -> {"seconds", "started" (since the first), "peak_bytes", "disk_bytes"}.
+    fail_if: the gates of the recipe.  sweep: candidates of a sweep of merges (`domadapt.report.sweep.sweep_data`).
     """
 
     name: str
@@ -43,3 +44,5 @@ class RunResults:
     origins: Mapping[str, str]
     providers: Mapping[str, str]
     run_facts: Mapping[str, Any]
+    fail_if: Sequence[str] = ()
+    sweep: Mapping[str, Any] | None = None

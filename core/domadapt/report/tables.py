@@ -1,14 +1,14 @@
-"""The tables of the page: every number that a chart shows, and the ones no chart can hold."""
+"""The tables about models and measures: every number that a chart shows, and the ones no chart can hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from domadapt.report import numbers
 from domadapt.report.ledger import BETTER, UNCLEAR, WORSE
-from domadapt.report.numbers import MINUS, UNKNOWN, bounds, change, count, duration, level, plain, size, unit_of
+from domadapt.report.numbers import MINUS, UNKNOWN, bounds, change, count, level, plain, unit_of
+from domadapt.report.sheets import Cell, Rows, Table
 from domadapt.report.verdict import measure_title
 
 Entry = Mapping[str, Any]
@@ -16,76 +16,191 @@ Entry = Mapping[str, Any]
 MARKS = {BETTER: "▲", WORSE: "▼", UNCLEAR: "·"}
 
 
-@dataclass(frozen=True)
-class Table:
-    """Text cells by row; `numeric` are the columns set in tabular figures at the right edge."""
-
-    caption: str
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numeric: frozenset[int] = field(default_factory=frozenset)
-
-
-def _table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> Table:
-    return Table(caption, headers, rows, frozenset(range(text_columns, len(headers))))
-
-
 def arrow(measure: Entry) -> str:
     """Which way is better."""
     return "higher is better ↑" if measure["higher_is_better"] else "lower is better ↓"
 
 
+def measure_cell(measure: Entry) -> Cell:
+    """A measure's title; task and metric in the CSV."""
+    return Cell(measure_title(measure), (measure["task"], measure["metric"]))
+
+
 def differences(ledger: Entry) -> Table:
     """Every difference to the reference with its interval, verdict and smallest detectable effect."""
-    rows = []
+    rows: Rows = []
     for measure, score in _scores(ledger):
-        difference = score["difference"]
-        if difference is None:
-            continue
-        unit = unit_of(measure["unit"])
-        rows.append(
-            [
-                measure_title(measure),
-                score["model"],
-                difference["verdict"],
-                change(difference["value"], unit),
-                bounds(difference, unit, signed=True),
-                plain(difference["stderr"], unit),
-                p_text(difference["p"]),
-                p_text(difference["p_holm"]),
-                plain(difference["smallest_detectable"], unit),
-            ]
-        )
-    headers = ["measure", "model", "verdict", "difference", "95 % interval", "± s.e.", "p", "p, adjusted", "detectable"]
-    return _table(f"Paired difference to {ledger['reference']}, on the same items", headers, rows, 3)
+        if (difference := score["difference"]) is not None:
+            rows.append([measure_cell(measure), score["model"], *_difference_cells(difference, measure)])
+    caption = f"Paired difference to {ledger['reference']}, on the same items"
+    headers, fields = ["measure", "model", *DIFFERENCE], ["task", "metric", "model", *DIFFERENCE_FIELDS]
+    return Table("differences", caption, headers, fields, rows, 3, grouped=True)
+
+
+DIFFERENCE = ["verdict", "difference", "95 % interval", "± s.e.", "p", "p, adjusted", "detectable", "items + / −"]
+DIFFERENCE_FIELDS = [
+    "verdict", "difference", "low", "high", "stderr", "p", "p_holm", "detectable", "items_gained", "items_lost",
+]  # fmt: skip
+
+
+def _difference_cells(difference: Entry, measure: Entry) -> list[str | Cell]:
+    unit, smallest = unit_of(measure["unit"]), difference["smallest_detectable"]
+    gained, lost = difference.get("gained"), difference.get("lost")
+    return [
+        difference["verdict"],
+        Cell(change(difference["value"], unit), (difference["value"],)),
+        Cell(bounds(difference, unit, signed=True), (difference["low"], difference["high"])),
+        Cell(plain(difference["stderr"], unit), (difference["stderr"],)),
+        Cell(p_text(difference["p"]), (difference["p"],)),
+        Cell(p_text(difference["p_holm"]), (difference["p_holm"],)),
+        Cell(plain(smallest, unit), (smallest,)),
+        Cell(UNKNOWN if gained is None else f"{gained} / {lost}", (gained, lost)),
+    ]
 
 
 def scores(ledger: Entry) -> Table:
-    """Every score with n, standard error, interval and smallest detectable effect."""
-    rows = []
+    """Every score with n, standard error and interval."""
+    rows: Rows = []
     for measure, score in _scores(ledger):
-        unit, difference = unit_of(measure["unit"]), score["difference"]
+        unit = unit_of(measure["unit"])
         rows.append(
             [
-                measure_title(measure),
+                measure_cell(measure),
                 measure["side"],
                 score["model"],
-                level(score["value"], unit),
-                plain(score["stderr"], unit),
-                bounds(score, unit),
-                count(score["n"]),
-                count(measure["clusters"]),
-                plain(difference["smallest_detectable"], unit) if difference else UNKNOWN,
+                Cell(level(score["value"], unit), (score["value"],)),
+                Cell(plain(score["stderr"], unit), (score["stderr"],)),
+                Cell(bounds(score, unit), (score["low"], score["high"])),
+                Cell(count(score["n"]), (score["n"],)),
+                Cell(count(measure["clusters"]), (measure["clusters"],)),
             ]
         )
-    headers = ["measure", "side", "model", "score", "± s.e.", "95 % interval", "n", "units", "detectable"]
-    return _table("All scores", headers, rows, 3)
+    headers = ["measure", "side", "model", "score", "± s.e.", "95 % interval", "n", "units"]
+    fields = ["task", "metric", "side", "model", "value", "stderr", "low", "high", "n", "units"]
+    return Table("scores", "All scores", headers, fields, rows, 3, grouped=True)
+
+
+def totals(ledger: Entry, labels: Sequence[str]) -> Table:
+    """The account: sums of what each stage gained, lost and recovered over the main measures of a side and unit."""
+    rows: Rows = []
+    for total in ledger["totals"]:
+        if total["stage"] not in labels:
+            continue
+        unit = unit_of(total["unit"])
+        plus, minus = ("gained", "lost") if "gained" in total else ("recovered", "given_back")
+        share = _share_cell(total.get("share_recovered"))
+        rows.append(
+            [
+                total["stage"],
+                total["side"],
+                unit.change.strip(),
+                Cell(count(total["tasks"]), (total["tasks"],)),
+                *(_sum_cell(total[name], unit) for name in (plus, minus, "net")),
+                share,
+            ]
+        )
+    headers = ["stage", "side", "in", "measures", "gained or recovered", "lost or given back", "net", "of CPT's loss"]
+    parts = [f"{name}{end}" for name in ("plus", "minus", "net") for end in ("", "_low", "_high")]
+    fields = ["stage", "side", "unit", "measures", *parts, "share_recovered", "share_low", "share_high"]
+    caption = f"The account, summed over main measures; net against {ledger['reference']}, positive is better"
+    return Table("account", caption, headers, fields, rows, 3)
+
+
+def _share_cell(share: Entry | None) -> Cell:
+    """A share of CPT's loss with its interval."""
+    known = share or dict.fromkeys(("value", "low", "high"))
+    return Cell(share_text(share), (known["value"], known["low"], known["high"]))
+
+
+def _sum_cell(total: Entry, unit: numbers.Unit) -> Cell:
+    values = (total["value"], total["low"], total["high"])
+    if not total["measures"]:
+        return Cell(UNKNOWN, values)
+    return Cell(f"{plain(total['value'], unit, signed=True)} ({bounds(total, unit, signed=True)})", values)
+
+
+def stage_changes(ledger: Entry, labels: Sequence[str]) -> Table:
+    """Per task what CPT gained or lost against the reference, and what each merge did to that."""
+    measures = {(m["task"], m["metric"]): m for m in ledger["measures"]}
+    rows: Rows = []
+    for stage in ledger["stages"]:
+        if stage["stage"] in labels:
+            measure = measures[stage["task"], stage["metric"]]
+            sign, unit = (1 if measure["higher_is_better"] else -1), unit_of(measure["unit"])
+            ends = sorted(sign * v for k in ("low", "high") if (v := stage["change"][k]) is not None)
+            low, high = ends if len(ends) == 2 else (None, None)
+            value = stage["change"]["value"]
+            value = None if value is None else sign * value
+            rows.append(
+                [
+                    measure_cell(measure),
+                    f"{stage['stage']} − {stage['from']}",
+                    stage["kind"],
+                    Cell(change(value, unit), (value,)),
+                    Cell(bounds({"low": low, "high": high}, unit, signed=True), (low, high)),
+                    _of(stage["recovered_items"], stage["lost_items"]),
+                ]
+            )
+    headers = ["measure", "stage", "what", "change for the better", "95 % interval", "lost items recovered"]
+    fields = ["task", "metric", "stage", "what", "change", "low", "high", "recovered_items", "lost_items"]
+    caption = "Gained, lost, recovered and given back, measure by measure"
+    return Table("stages-by-task", caption, headers, fields, rows, 3, grouped=True)
+
+
+def _of(part: int | None, whole: int | None) -> Cell:
+    return Cell(UNKNOWN if part is None else f"{part} of {whole}", (part, whole))
+
+
+def controls(ledger: Entry, labels: Sequence[str]) -> Table:
+    """Each drawn merge against each control arm."""
+    measures = {(m["task"], m["metric"]): m for m in ledger["measures"]}
+    rows: Rows = [
+        [
+            measure_cell(measures[c["task"], c["metric"]]),
+            f"{c['merge']} − {c['control']}",
+            *_difference_cells(c, measures[c["task"], c["metric"]]),
+        ]
+        for c in ledger["controls"]
+        if c["merge"] in labels and "value" in c
+    ]
+    headers, fields = ["measure", "pair", *DIFFERENCE], ["task", "metric", "pair", *DIFFERENCE_FIELDS]
+    return Table(
+        "controls", "Merges against the control arms, on the same items", headers, fields, rows, 3, grouped=True
+    )
+
+
+def contamination(ledger: Entry, labels: Sequence[str]) -> Table:
+    """Scores on items that occur in the training text and on items that do not, of measures that have both."""
+    rows: Rows = []
+    for measure in ledger["measures"]:
+        for subset in ("clean", "dirty"):
+            part = measure[subset] or {"scores": [], "n": 0}
+            for score in part["scores"]:
+                if score["model"] in labels or score["difference"] is None:
+                    unit, difference = unit_of(measure["unit"]), score["difference"]
+                    value = difference["value"] if difference else None
+                    rows.append(
+                        [
+                            measure_cell(measure),
+                            subset,
+                            score["model"],
+                            Cell(count(part["n"]), (part["n"],)),
+                            Cell(level(score["value"], unit), (score["value"],)),
+                            Cell(change(value, unit), (value,)),
+                            difference["verdict"] if difference else UNKNOWN,
+                        ]
+                    )
+    headers = ["measure", "items", "model", "n", "score", "difference", "verdict"]
+    caption = "Clean items, and items that occur in the training text"
+    fields = ["task", "metric", "items", "model", "n", "score", "difference", "verdict"]
+    return Table("contamination", caption, headers, fields, rows, 3, grouped=True)
 
 
 def protocols(ledger: Entry) -> Table:
     """What each measure is and how it was scored."""
-    rows = [[measure_title(m), m["side"], m["unit"], arrow(m), m["protocol"]] for m in ledger["measures"]]
-    return _table("Measures", ["measure", "side", "unit", "direction", "protocol"], rows, 5)
+    rows: Rows = [[measure_cell(m), m["side"], m["unit"], arrow(m), m["protocol"]] for m in ledger["measures"]]
+    headers = ["measure", "side", "unit", "direction", "protocol"]
+    return Table("measures", "Measures", headers, ["task", "metric", *headers[1:]], rows, 5)
 
 
 def p_text(p: float | None) -> str:
@@ -103,154 +218,74 @@ def share_text(share: Entry | None) -> str:
 def shares(ledger: Entry) -> Table:
     """What each merge did with CPT's change, on every measure."""
     measures = {(m["task"], m["metric"]): m for m in ledger["measures"]}
-    rows = [
-        [
-            share["merge"],
-            measure_title(measures[share["task"], share["metric"]]),
-            share["kind"] or share["reason"],
-            *(numbers.share(share) if share["kind"] else (UNKNOWN, UNKNOWN)),
-        ]
-        for share in ledger["shares"]
-    ]
-    headers = ["merge", "measure", "what", "share", "95 % interval"]
-    return _table("Gain kept and loss won back, by merge and measure", headers, rows, 3)
+    rows: Rows = []
+    for share in ledger["shares"]:
+        value, interval = numbers.share(share) if share["kind"] else (UNKNOWN, UNKNOWN)
+        rows.append(
+            [
+                measure_cell(measures[share["task"], share["metric"]]),
+                share["merge"],
+                share["kind"] or share["reason"],
+                Cell(value, (share["value"],)),
+                Cell(interval, (share["low"], share["high"])),
+            ]
+        )
+    headers = ["measure", "merge", "what", "share", "95 % interval"]
+    fields = ["task", "metric", "merge", "what", "share", "low", "high"]
+    return Table("shares", "Gain kept and loss won back, by merge and measure", headers, fields, rows, 3, grouped=True)
 
 
 def training_steps(training: Entry) -> Table:
     """The logged steps, as drawn."""
-    rows = [
-        [count(s["step"]), count(s["tokens"]), _short(s["loss"]), _short(s["grad_norm"]), _short(s["lr"])]
-        for s in training["steps"]
-    ]
+    names = ("step", "tokens", "loss", "grad_norm", "lr")
+    rows: Rows = [[_number(s[n], whole=n in ("step", "tokens")) for n in names] for s in training["steps"]]
     caption = f"Training, {len(rows)} points of {training['num_logged']} logged steps (neighbours averaged)"
-    return _table(caption, ["step", "tokens", "loss", "gradient norm", "learning rate"], rows, 0)
+    headers = ["step", "tokens", "loss", "gradient norm", "learning rate"]
+    return Table("training-steps", caption, headers, names, rows, 0)
 
 
 def training_evaluations(training: Entry) -> Table:
     """Both held-out losses."""
-    rows = [
-        [count(e["step"]), _short(e["heldout_domain"]), _short(e["heldout_general"])] for e in training["evaluations"]
-    ]
-    return _table("Held-out losses, nats per token", ["step", "domain", "general"], rows, 0)
+    names = ("step", "heldout_domain", "heldout_general")
+    rows: Rows = [[_number(e[n], whole=n == "step") for n in names] for e in training["evaluations"]]
+    return Table("held-out", "Held-out losses, nats per token", ["step", "domain", "general"], names, rows, 0)
 
 
-def _short(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.4g}".replace("-", MINUS)
-
-
-def reasons(step: Entry) -> str:
-    """Why documents were dropped: "too short 12, duplicate 3"."""
-    dropped = sorted(step["dropped"].items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{reason} {count(number)}" for reason, number in dropped)
-
-
-def funnel(corpus: Entry, side: str) -> Table:
-    """Documents in, kept and dropped, step by step."""
-    rows = []
-    for step in corpus["funnel"]:
-        counts = (step["in"], step["kept"], step["in"] - step["kept"])
-        rows.append([step["step"], reasons(step) or UNKNOWN, *map(count, counts)])
-    return _table(f"Documents of the {side} corpus", ["step", "dropped because", "in", "kept", "dropped"], rows, 2)
-
-
-def splits(corpora: Entry) -> Table:
-    """Documents and bytes of each split."""
-    names = {"train": "training", "selection": "held out, selection", "report": "held out, report"}
-    rows = [
-        [side, names[split], count(corpus["documents"][split]), size(corpus["bytes"][split])]
-        for side, corpus in corpora.items()
-        for split in names
-    ]
-    return _table("Splits after cleaning", ["corpus", "split", "documents", "text"], rows, 2)
-
-
-def mixture(plan: Entry) -> Table:
-    """What was trained on."""
-    rows = [
+def probes(training: Entry) -> Table:
+    """Scores on a task of the pack while training."""
+    rows: Rows = [
         [
-            part["name"],
-            count(part["tokens"]),
-            f"{count(part['windows_used'])} of {count(part['windows'])}",
-            f"{part['epochs']:.2f}",
-            _percent1(part["share_asked"]),
-            _percent1(part["share_achieved"]),
+            p["task"],
+            _number(p["step"], whole=True),
+            _number(p["value"]),
+            _number(p["stderr"]),
+            _number(p["n"], whole=True),
         ]
-        for part in plan["parts"]
+        for p in training["probes"]
     ]
-    caption = f"{count(plan['tokens'])} tokens in windows of {count(plan['seq_len'])}, order from seed {plan['seed']}"
-    return _table(caption, ["part", "tokens", "windows used", "epochs", "share asked", "share achieved"], rows)
+    headers = ["task", "step", "score", "± s.e.", "n"]
+    return Table("probes", "Probes during training", headers, ["task", "step", "value", "stderr", "n"], rows, 1)
 
 
-def _percent1(share: float | None) -> str:
-    return UNKNOWN if share is None else f"{100 * share:.1f} %"
+def _number(value: float | None, *, whole: bool = False) -> Cell:
+    text = UNKNOWN if value is None else count(value) if whole else f"{value:.4g}".replace("-", MINUS)
+    return Cell(text, (value,))
 
 
-def models(entries: Sequence[Entry]) -> Table:
-    """The models with their digests and what their makers said."""
-    rows = [
-        [m["label"], m["role"], m["digest"][:16], "; ".join(f"{k} {v}" for k, v in flattened(m["facts"]))]
-        for m in entries
+def slices(grid: Sequence[Entry], titles: Sequence[str]) -> Table:
+    """The merges by method, weight and density with the measures that the heat maps show."""
+    rows: Rows = [
+        [
+            entry["label"],
+            entry["method"],
+            _number(entry["weight"]),
+            _number(entry["density"]),
+            *(Cell(text, (value,)) for value, text in entry["values"]),
+        ]
+        for entry in grid
     ]
-    return _table("Models", ["model", "role", "digest", "facts"], rows, 4)
-
-
-def recipe(data: Entry) -> Table:
-    """Every value of the resolved recipe and where it came from."""
-    rows = [[key, value, _origin(key, data["origins"])] for key, value in flattened(data["recipe"])]
-    return _table("Recipe, every value with its origin", ["key", "value", "origin"], rows, 3)
-
-
-def _origin(key: str, origins: Mapping[str, str]) -> str:
-    """The origin of a value, else of the nearest section or list that holds it."""
-    parts = key.split(".")
-    for end in range(len(parts), 0, -1):
-        if (found := origins.get(".".join(parts[:end]))) is not None:
-            return found
-    return UNKNOWN
-
-
-def flattened(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted key, value as text) of nested data; list items are numbered, short lists of words stay one value."""
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from flattened(item, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list) and any(isinstance(item, (Mapping, list)) for item in value):
-        for i, item in enumerate(value):
-            yield from flattened(item, f"{key}.{i}")
-    else:
-        yield key, _written(value)
-
-
-def _written(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return ", ".join(map(_written, value)) or "none"
-    return "none" if value == {} else f"{value}"
-
-
-def providers(entries: Mapping[str, str]) -> Table:
-    """Which component of which distribution did the work."""
-    return _table("Components", ["component", "provided by"], [[k, v] for k, v in sorted(entries.items())], 2)
-
-
-def ordered_stages(run_facts: Entry) -> list[tuple[str, Entry]]:
-    """The stages with their times, in the order they ran."""
-    return sorted(run_facts.get("stages", {}).items(), key=lambda item: item[1].get("started") or 0.0)
-
-
-def stages(run_facts: Entry) -> Table:
-    """Time and memory by stage."""
-    rows = [[name, duration(f.get("seconds")), size(f.get("peak_bytes"))] for name, f in ordered_stages(run_facts)]
-    return _table("Stages", ["stage", "took", "peak memory"], rows)
-
-
-def other_run_facts(run_facts: Entry) -> Table:
-    """Everything else that may differ between two equal runs: host, memory, versions."""
-    rest = {key: value for key, value in run_facts.items() if key != "stages"}
-    return _table("Machine", ["fact", "value"], [list(pair) for pair in flattened(rest)] if rest else [], 2)
+    headers = ["merge", "method", "weight", "density", *titles]
+    return Table("slices", "Merges by their settings", headers, headers, rows, 2)
 
 
 def _scores(ledger: Entry) -> Iterator[tuple[Entry, Entry]]:

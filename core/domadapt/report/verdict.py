@@ -3,7 +3,8 @@
 The gain is read from one measure fixed beforehand (bits per byte of the domain's held-out text, else the first
 domain task). The loss is read from the first general measure on which CPT is worse, so that a loss
 anywhere is said. Where several merges were made, the one shown first was chosen by these very numbers, and
-the text says so.
+the text says so. Where control arms were scored, the merge must beat the best of them: what a prompt or a merge
+without training reaches is no gain of training.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from domadapt.report.ledger import BETTER, PERPLEXITY, UNCLEAR, WORSE
-from domadapt.report.numbers import bounds, change, plain, unit_of
+from domadapt.report.numbers import bounds, change, count, plain, unit_of
 from domadapt.report.numbers import share as share_text
 
 Entry = Mapping[str, Any]
@@ -21,6 +22,8 @@ Entry = Mapping[str, Any]
 def build_verdict(ledger: Entry) -> dict[str, Any]:
     """The headline, its sentences, the four numbers of the strip, and the main measures of both sides.
 
+    control: the control arm that is best on the gain's measure, {label, gain, loss}: the chosen merge's
+    differences to it on both main measures (see `build_ledger`, controls); None where none was scored.
     caution: what chance alone would do, "" where few comparisons were made.
     effect: "shown" (gain, loss and a merge that wins most of it back while keeping most of the gain),
     "partly" (a gain is shown, the rest is not) or "not shown" (no gain).
@@ -34,11 +37,15 @@ def build_verdict(ledger: Entry) -> dict[str, Any]:
     loss = next((m for m in general if _verdict(m, cpt) == WORSE), _main(general))
     merges = _merges(ledger, gain, loss)
     chosen = max(merges, key=lambda m: m["balance"], default=None)
-    effect, headline = _headline(_verdict(gain, cpt), _verdict(loss, cpt), chosen)
+    control = _best_control(ledger, gain, loss, chosen)
+    effect, headline = _headline(_verdict(gain, cpt), _verdict(loss, cpt), chosen, control)
     sentences = [_gain_sentence(gain, ledger), *_count_sentence("domain", domain, ledger)]
     sentences += _loss_sentences(loss, general, ledger)
     if chosen is not None:
         sentences += [_merge_sentence(chosen, len(merges)), *_outcome_sentence(chosen, gain, loss, ledger)]
+    if control is not None and chosen is not None and gain is not None:
+        sentences.append(_control_sentence(control, chosen, gain, loss, ledger))
+    sentences += _clean_sentences(mains, ledger)
     return {
         "effect": effect,
         "headline": headline,
@@ -49,6 +56,7 @@ def build_verdict(ledger: Entry) -> dict[str, Any]:
         "loss_measure": _name(loss),
         "merges": merges,
         "chosen_merge": chosen["label"] if chosen else None,
+        "control": control,
     }
 
 
@@ -101,13 +109,35 @@ def _share_on(shares: Sequence[Entry], measure: Entry | None, kind: str) -> Entr
     return next((s for s in shares if {"task": s["task"], "metric": s["metric"]} == name and s["kind"] == kind), None)
 
 
-def _headline(gain: str | None, loss: str | None, chosen: Entry | None) -> tuple[str, str]:
+def _best_control(ledger: Entry, gain: Entry | None, loss: Entry | None, chosen: Entry | None) -> dict[str, Any] | None:
+    """The control arm with the best score on the gain's measure, and the chosen merge's differences to it."""
+    if chosen is None or gain is None:
+        return None
+    scores = {score["model"]: score["value"] for score in gain["scores"]}
+    own = [c for c in ledger["controls"] if c["merge"] == chosen["label"]]
+    labels = [c["control"] for c in own if _name(c) == _name(gain)]
+    if not labels:
+        return None
+    best = (max if gain["higher_is_better"] else min)(labels, key=lambda label: scores[label])
+
+    def against(measure: Entry | None) -> Entry | None:
+        return next((c for c in own if c["control"] == best and _name(c) == _name(measure)), None)
+
+    return {"label": best, "gain": against(gain), "loss": against(loss)}
+
+
+def _headline(
+    gain: str | None, loss: str | None, chosen: Entry | None, control: Entry | None = None
+) -> tuple[str, str]:
     if gain is None:
         return "not shown", "The domain gain was not measured."
     if gain == WORSE:
         return "not shown", "Continued pre-training made the domain worse."
     if gain == UNCLEAR:
         return "not shown", "No domain gain can be shown."
+    if control is not None and control["gain"]["verdict"] != BETTER:
+        told = "is worse than" if control["gain"]["verdict"] == WORSE else "cannot be told from"
+        return "not shown", f"The merge {told} the control {control['label']} on the domain: no gain can be claimed."
     if loss is None:
         return "partly", "The domain gain is real; general ability was not measured."
     if loss == BETTER:
@@ -148,7 +178,10 @@ def _missable(difference: Entry, measure: Entry, ledger: Entry) -> str:
     if difference["smallest_detectable"] is None:
         return ""
     unit = unit_of(measure["unit"])
-    return f"; differences below {plain(difference['smallest_detectable'], unit)}{unit.change} could go unnoticed"
+    text = f"; differences below {plain(difference['smallest_detectable'], unit)}{unit.change} could go unnoticed"
+    if measure["unit"] == "share" and (items := difference["items_for_one_point"]):
+        text += f" ({count(items)} such items would show 1 point, {count(difference['n'])} were scored)"
+    return text
 
 
 def _gain_sentence(gain: Entry | None, ledger: Entry) -> str:
@@ -229,6 +262,39 @@ def _outcome_sentence(chosen: Entry, gain: Entry | None, loss: Entry | None, led
     if not told:
         return []
     return [f"Against {ledger['reference']}, {chosen['label']} is {' and '.join(told)}."]
+
+
+def _control_sentence(control: Entry, chosen: Entry, gain: Entry, loss: Entry | None, ledger: Entry) -> str:
+    """The chosen merge against the best control arm, on the gain's measure and on the loss's."""
+    difference, name = control["gain"], measure_title(gain)
+    text = f"The gain of {chosen['label']} over the best control, {control['label']}, is "
+    if difference["verdict"] == UNCLEAR:
+        missable = _missable(difference, gain, ledger)
+        text += f"not distinguishable from 0 on {name}: {_measured(difference, gain)}{missable}"
+    else:
+        text += f"{_measured(difference, gain)} on {name}{_arrow(gain)}: {difference['verdict']}"
+    other = control["loss"]
+    if loss is not None and other is not None:
+        text += f"; on {measure_title(loss)} it is {other['verdict']} ({_measured(other, loss)})"
+    return text + "."
+
+
+def _clean_sentences(measures: Sequence[Entry], ledger: Entry) -> list[str]:
+    """CPT on the items that do not occur in the training text, for each measure where some do."""
+    sentences = []
+    for measure in measures:
+        if not measure["dirty_items"]:
+            continue
+        share = f"{count(measure['dirty_items'])} of {count(measure['scores'][0]['n'])}"
+        text = f"{share} items of {measure_title(measure)} occur in the training text"
+        difference = difference_of(measure["clean"], ledger["cpt"])
+        if difference is not None:
+            text += (
+                f"; on the others {called(ledger['cpt'])} is {difference['verdict']} against {ledger['reference']}: "
+                f"{_measured(difference, measure)}"
+            )
+        sentences.append(text + ".")
+    return sentences
 
 
 def _chance_sentence(ledger: Entry) -> str:

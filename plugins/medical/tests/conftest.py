@@ -23,9 +23,15 @@ def rejections() -> tuple[list[tuple[str, str]], Callable[[str, str], None]]:
 
 
 @pytest.fixture(scope="session")
-def real_articles() -> list[Path]:
-    """Folders of real JATS files."""
+def real_data() -> Path:
+    """The folder of real files."""
     root = os.environ.get("ADAPT_REAL_DATA")
     if not root:
-        pytest.skip("ADAPT_REAL_DATA is not set: no real articles to read")
-    return [Path(root) / "medical" / "plos_jats", Path(root) / "medical" / "pmc_nxml"]
+        pytest.skip("ADAPT_REAL_DATA is not set: no real files to read")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def real_articles(real_data: Path) -> list[Path]:
+    """Folders of real JATS files."""
+    return [real_data / "medical" / "plos_jats", real_data / "medical" / "pmc_nxml"]

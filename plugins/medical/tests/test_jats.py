@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domadapt_medical.jats import Article, Rejected, parse_articles
+from domadapt_medical.jats import Article, Kept, Rejected, parse_articles
+from domadapt_medical.jats.kept import is_boilerplate
+from domadapt_medical.jats.licences import is_taken
 
 ARTICLE = (Path(__file__).parent / "traps.nxml").read_text("utf-8")
 
 
 def parse(text: str | bytes, **options: bool) -> Article:
     data = text.encode() if isinstance(text, str) else text
-    (article,) = parse_articles(data, **options)
+    (article,) = parse_articles(data, Kept(**options))
     assert isinstance(article, Article), str(article)
     return article
 
@@ -159,7 +161,11 @@ def test_an_entity_bomb_is_refused_at_once() -> None:
         (b"<html><body><p>x</p></body></html>", "not JATS"),
         (b"<article><body><p>x</p></body></article>", "no front matter"),
         (b"<article><front><article-meta/></front><body/></article>", "no text"),
-        (body("<sec>" * 300 + "<p>x</p>" + "</sec>" * 300).encode(), "damaged XML"),
+        (body("<sec>" * 300 + "<p>x</p>" + "</sec>" * 300).encode(), "nested too deeply"),
+        (body("<p>" + "x" * 10_100_000 + "</p>").encode(), "oversized text"),
+        (body("<p>\xe9</p>").encode("latin-1"), "wrong encoding"),
+        (f'<?xml version="1.0" encoding="foo-9"?>{body("<p>x</p>")}'.encode(), "wrong encoding"),
+        (body("<p>&a;</p>", f'<!DOCTYPE article [<!ENTITY a "{"x" * 65}">]>').encode(), "long entity"),
     ],
 )
 def test_what_is_no_article_is_rejected_with_a_reason(data: bytes, reason: str) -> None:
@@ -192,6 +198,114 @@ def test_a_cell_that_spans_rows_and_columns_keeps_the_columns_in_place() -> None
     assert blocks(f"<table>{rows}</table>") == ["a |  | b\na |  | c\nd | e | f"]
 
 
+def test_a_cals_table_reads_like_an_xhtml_one() -> None:
+    columns = "".join(f'<colspec colname="c{n}"/>' for n in (1, 2, 3))
+    rows = (
+        '<row><entry morerows="1">a</entry><entry namest="c2" nameend="c3">b</entry></row>'
+        "<row><entry>c</entry><entry>d</entry></row>"
+    )
+    table = f"<table><tgroup cols='3'>{columns}<tbody>{rows}</tbody></tgroup></table>"
+    assert blocks(table) == ["a | b\na | c | d"]
+
+
+def test_a_table_in_a_cell_is_text_of_that_cell_once() -> None:
+    inner = "<table><tr><td>in</td><td>side</td></tr></table>"
+    assert blocks(f"<table-wrap><table><tr><td>a</td><td>{inner}</td></tr></table></table-wrap>") == ["a | in side"]
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        f'<table><tr><td rowspan="1000">{"x" * 20_000}</td></tr>{"<tr/>" * 999}</table>',
+        "<table>" + ("<tr>" + '<td rowspan="1000" colspan="1000">a</td>' * 9 + "</tr>" + "<tr/>" * 999) + "</table>",
+    ],
+    ids=["long cell", "wide row"],
+)
+def test_a_small_file_cannot_grow_into_a_large_text(inner: str) -> None:
+    start = time.perf_counter()
+    assert verdict(body(inner).encode()) == ["text outgrows its file"]
+    assert time.perf_counter() - start < 2
+
+
+BACK = """<back><ack><p>Thanks to all.</p></ack>
+<sec><title>Competing interests</title><p>None.</p></sec><sec><title>Data of the survey</title><p>Rows.</p></sec>
+<fn-group><fn fn-type="financial-disclosure"><p>Paid by nobody.</p></fn></fn-group>
+<ref-list><title>References</title>
+<ref id="a"><label>1.</label><element-citation><person-group>
+<name><surname>Berg</surname><given-names>A</given-names></name>
+<name><surname>Cho</surname><given-names>B</given-names></name></person-group><article-title>On fever</article-title>
+<source>J Heat</source><year>2001</year><volume>5</volume><fpage>7</fpage><lpage>9</lpage>
+<pub-id pub-id-type="doi">10.1/x</pub-id></element-citation></ref>
+<ref><mixed-citation>Dahl, <italic>Colds</italic>, 2002.</mixed-citation></ref></ref-list></back></article>"""
+
+
+def test_boilerplate_is_dropped_wherever_it_stands_and_kept_on_demand() -> None:
+    front = "<sec><title>Results</title><p>r</p></sec><sec><title>5. Authors’ contributions</title><p>All.</p></sec>"
+    text = body(front).replace("</article>", BACK)
+    assert parse(text).text.split("\n\n")[1:] == ["Results", "r", "Data of the survey", "Rows."]
+    assert parse(text, boilerplate=True).text.split("\n\n")[3:] == [
+        "5. Authors’ contributions",
+        "All.",
+        "Acknowledgements",
+        "Thanks to all.",
+        "Competing interests",
+        "None.",
+        "Data of the survey",
+        "Rows.",
+        "Paid by nobody.",
+    ]
+
+
+def test_references_are_lines_when_wanted() -> None:
+    text = parse(body("<p>x</p>").replace("</article>", BACK), references=True).text
+    assert text.split("\n\n")[-2:] == [
+        "References",
+        "[1] Berg A, Cho B. On fever. J Heat. 2001; 5:7-9. doi:10.1/x.\nDahl, Colds, 2002.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "Acknowledgments",
+        "COMPETING INTERESTS",
+        "Conflict of interest statement",
+        "Declaration of competing interest",
+        "Authors' contributions",
+        "Author Contributions",
+        "Funding",
+        "Supporting Information",
+        "Supplementary Material",
+        "Data availability statement",
+        "Availability of data and materials",
+        "Pre-publication history",
+        "Disclosure",
+    ],
+)
+def test_headings_of_boilerplate_are_known(heading: str) -> None:
+    assert is_boilerplate(heading)
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "Methods",
+        "Ethics Statement",
+        "Data",
+        "Motivation and Our Contributions",
+        "Sociodemographic Variables and Social Support",
+        "Estimating the relative contribution of Fecoll and DOC to absorbance",
+        "Additional analyses",
+        "Sources of bias",
+        "Conclusion",
+        "5. A role for the skin accommodates conflicting data",
+        "",
+    ],
+)
+def test_headings_of_substance_are_not_taken_for_boilerplate(heading: str) -> None:
+    assert not is_boilerplate(heading)
+
+
 @pytest.mark.parametrize(
     ("markup", "wanted"),
     [
@@ -222,6 +336,19 @@ XLINK = 'xmlns:l="http://www.w3.org/1999/xlink" l:href'
             "<license><p>Under the Creative Commons Attribution License.</p></license>",
             "Creative Commons Attribution License",
         ),
+        (
+            "<copyright-statement>Berg et al. This is distributed under the terms of the Creative Commons Attribution "
+            "License, which permits use.</copyright-statement>",
+            "Creative Commons Attribution License",
+        ),
+        ("<copyright-statement>Copyright 2009, Berg</copyright-statement>", ""),
+        ("<ali:license_ref>https://creativecommons.org/licenses/by-nc/3.0/igo/</ali:license_ref>", "CC-BY-NC-3.0"),
+        ("<ali:license_ref>https://creativecommons.org/licenses/by/3.0/igo/</ali:license_ref>", "CC-BY-3.0-IGO"),
+        (f'<license {XLINK}="http://creativecommons.org/licenses/by/3.0/us/"/>', "CC-BY-3.0-US"),
+        (
+            f'<license {XLINK}="https://www.nationalarchives.gov.uk/doc/open-government-licence/version/3/"/>',
+            "OGL-UK-3.0",
+        ),
         ('<license license-type="public-domain"><p>EHP is free</p></license>', "public domain"),
         ("<license><p>All rights reserved. Ask us.</p></license>", "All rights reserved"),
         ("", ""),
@@ -229,7 +356,32 @@ XLINK = 'xmlns:l="http://www.w3.org/1999/xlink" l:href'
 )
 def test_the_licence_is_short(markup: str, wanted: str) -> None:
     text = body("<p>x</p>").replace("</article-meta>", f"<permissions>{markup}</permissions></article-meta>")
+    text = text.replace("<article>", '<article xmlns:ali="http://www.niso.org/schemas/ali/1.0/">')
     assert parse(text).license == wanted
+
+
+@pytest.mark.parametrize(
+    ("license_name", "wanted", "taken"),
+    [
+        ("CC-BY-4.0", ["CC-BY-4.0"], True),
+        ("CC-BY-3.0", ["CC-BY-4.0"], False),
+        ("CC-BY-3.0-IGO", ["cc-by"], True),
+        ("CC-BY-NC-4.0", ["CC-BY"], False),
+        ("CC-BY-NC-4.0", ["commercial"], False),
+        ("CC-BY-ND-4.0", ["commercial"], True),
+        ("CC0-1.0", ["commercial"], True),
+        ("public domain", ["commercial"], True),
+        ("Creative Commons Attribution License", ["CC-BY"], True),
+        ("Creative Commons Attribution-NonCommercial-No Derivatives License", ["CC-BY"], False),
+        ("Creative Commons Attribution-NonCommercial-No Derivatives License", ["CC-BY-NC-ND"], True),
+        ("All rights reserved", ["commercial", "CC-BY"], False),
+        ("All rights reserved", ["All rights reserved"], True),
+        ("", ["CC-BY"], False),
+        ("", ["CC-BY", ""], True),
+    ],
+)
+def test_a_recipe_takes_licences_by_name(license_name: str, wanted: list[str], taken: bool) -> None:
+    assert is_taken(license_name, wanted) is taken
 
 
 def test_a_correction_belongs_to_the_article_it_corrects() -> None:
@@ -238,6 +390,22 @@ def test_a_correction_belongs_to_the_article_it_corrects() -> None:
     for kind, family in (("corrected-article", "10.1371/a.1"), ("companion", "10.1371/a.1"), ("other", "10.1371/b.2")):
         text = body("<p>x</p>").replace("<title-group>", doi + link.format(kind) + "<title-group>")
         assert parse(text).family == family
+
+
+HOSTILE = {
+    "spaces before a citation": "<p>" + " " * 400_000 + '<xref ref-type="bibr">1</xref></p>',
+    "empty exponents": "<p>" + "<sup/>" * 50_000 + '<xref ref-type="bibr">1</xref></p>',
+    "open brackets": "<p>" + '[<xref ref-type="bibr">1</xref>,' * 10_000 + "</p>",
+    "many inline elements in a title": "<fig><caption><title>" + "<p>x</p>" * 50_000 + "</title></caption></fig>",
+    "many tables": "<table-wrap>" + "<table><tr><td>" * 70 + "x" + "</td></tr></table>" * 70 + "</table-wrap>",
+}
+
+
+@pytest.mark.parametrize("inner", HOSTILE.values(), ids=HOSTILE.keys())
+def test_no_text_takes_quadratic_time(inner: str) -> None:
+    start = time.perf_counter()
+    assert verdict(body(f"<p>a</p>{inner}").encode()) == []
+    assert time.perf_counter() - start < 3, "some tenths of a second are usual, quadratic ones took minutes"
 
 
 @settings(max_examples=150, deadline=None)

@@ -17,7 +17,11 @@ def test_hook_domains_brings_medical_with_its_recipes() -> None:
 
 
 def test_hook_sources_and_benchmarks_bring_the_documented_names() -> None:
-    assert [source.name for source in plugin.adapt_register_sources()] == ["medical.jats", "medical.sample"]
+    assert [source.name for source in plugin.adapt_register_sources()] == [
+        "medical.jats",
+        "medical.pubmed",
+        "medical.sample",
+    ]
     assert [benchmark.name for benchmark in plugin.adapt_register_benchmarks()] == ["medical_continuation"]
 
 

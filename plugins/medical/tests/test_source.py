@@ -112,6 +112,44 @@ def test_groups_are_articles_or_journals(tmp_path: Path, rejections: Rejections)
     assert [row["group"] for row in read(rejections, path=tmp_path, group="journal")] == ["1111-1111", "2222-2222"]
 
 
+def licensed(number: int, address: str) -> bytes:
+    permissions = f"<permissions><license><license-p>{address}</license-p></license></permissions>"
+    return small(number).replace(b"</article-meta>", f"{permissions}</article-meta>".encode())
+
+
+def test_articles_are_taken_by_their_licences(tmp_path: Path, rejections: Rejections) -> None:
+    for number, kind in enumerate(("by/4.0", "by-nc/4.0", "by/2.0"), 1):
+        (tmp_path / f"{number}.xml").write_bytes(licensed(number, f"http://creativecommons.org/licenses/{kind}/"))
+    (tmp_path / "4.xml").write_bytes(small(4))
+    rows = read(rejections, path=tmp_path, licenses=["CC-BY"])
+    assert [(row["id"], row["license"]) for row in rows] == [("10.99999/1", "CC-BY-4.0"), ("10.99999/3", "CC-BY-2.0")]
+    assert rejections[0] == [("licence not wanted", "2.xml"), ("no licence named", "4.xml")]
+
+
+def test_the_header_of_an_archives_member_cannot_fill_the_memory(tmp_path: Path, rejections: Rejections) -> None:
+    info = tarfile.TarInfo("long")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 3_000_000
+    member = tarfile.TarInfo("2.xml")
+    member.size = len(small(2))
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as archive:
+        archive.write(member.tobuf() + small(2) + bytes(-len(small(2)) % 512))
+        archive.write(info.tobuf(tarfile.GNU_FORMAT) + b"x" * 3_000_000)
+    assert [row["id"] for row in read(rejections, path=tmp_path)] == ["10.99999/2"]
+    assert rejections[0] == [("damaged file", "a.tar.gz")]
+
+
+def test_a_package_as_pmc_hands_it_out_gives_its_article(tmp_path: Path, rejections: Rejections) -> None:
+    members = {
+        "PMC77/license.txt": b"CC BY",
+        "PMC77/paper.pdf": b"%PDF-1.4",
+        "PMC77/paper.nxml": small(77),
+        "PMC77/f1.jpg": bytes(range(256)),
+    }
+    (tmp_path / "PMC77.tar.gz").write_bytes(tar(members))
+    assert [row["id"] for row in read(rejections, path=tmp_path)] == ["10.99999/77"]
+    assert rejections[0] == []
+
+
 def test_several_paths_are_read_and_facts_are_kept(tmp_path: Path, rejections: Rejections, article: str) -> None:
     one, two = tmp_path / "one.xml", tmp_path / "two.xml"
     one.write_text(article)
@@ -135,10 +173,10 @@ def test_long_inputs_come_in_several_batches(
 def test_missing_input_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no such file or folder; set the source's option `path`"):
         JatsSource(JatsOptions(path=tmp_path / "nowhere")).fingerprint()
-    with pytest.raises(MissingError, match="no article in this folder; wanted files that end in"):
+    with pytest.raises(MissingError, match="no JATS articles in this folder; wanted files that end in"):
         JatsSource(JatsOptions(path=tmp_path)).fingerprint()
     (tmp_path / "a.pdf").write_bytes(b"")
-    with pytest.raises(DataError, match="not the name of a JATS file"):
+    with pytest.raises(DataError, match="not the name of a file with JATS articles"):
         JatsSource(JatsOptions(path=tmp_path / "a.pdf")).fingerprint()
     with pytest.raises(ValidationError, match="path"):
         JatsOptions()  # type: ignore[call-arg]

@@ -32,7 +32,8 @@ def test_all_parts_are_read(grant: Grant) -> None:
     )
     assert (patent.id, patent.group) == ("XX99000001B2", "Corlund, Fenna")
     assert patent.meta == {
-        "document": "grant", "date": "20240102", "type": "utility", "application": "98000001", "cpc": ["F21S 8/04"],
+        "format": "ice", "document": "grant", "number": "99000001", "kind": "B2", "date": "20240102",
+        "filed": "20220103", "type": "utility", "application": "98000001", "cpc": ["F21S 8/04"],
         "assignees": ["Dal & Vik"], "claims": 1, "independent_claims": 1,
     }  # fmt: skip
 
@@ -162,11 +163,18 @@ def test_the_document_type_definition_is_not_fetched(grant: Grant, tmp_path: Pat
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        (b"PATN\nWKU  039373754\nSRC  5\n", "not red-book XML"),
-        (b'<?xml version="1.0"?><!DOCTYPE PATDOC [<!ENTITY D SYSTEM "D.TIF" NDATA TIF>]><PATDOC/>', "not red-book XML"),
-        (b"<patent-application-publication/>", "not red-book XML"),
-        (b"", "not red-book XML"),
-        (b"\xff\xfe<\x00?\x00", "not red-book XML"),
+        (b"PATN\nTTL  No number\n", "no document number"),
+        (b"PATN\nWKU  039373754\n" + b"\x00\x01" * 40, "damaged text"),
+        (
+            b'<?xml version="1.0"?><!DOCTYPE PATDOC [<!ENTITY D SYSTEM "D.TIF" NDATA TIF>]><PATDOC/>',
+            "no document number",
+        ),
+        (b"<patent-application-publication/>", "no document number"),
+        (b"<patents/>", "not a patent document"),
+        (b"<!-- <us-patent-grant>", "not a patent document"),
+        (b"<!DOCTYPE us-patent-grant [", "not a patent document"),
+        (b"", "not a patent document"),
+        (b"\xff\xfe<\x00?\x00", "not a patent document"),
         (b'<?xml version="1.0"?><!-- <us-patent-grant> --><sequence-cwu id="S"/>', "sequence listing"),
         (b"<us-patent-grant><p>cut", "damaged XML"),
         (b"<us-patent-grant>\xff</us-patent-grant>", "damaged XML"),

@@ -9,12 +9,14 @@ import lzma
 import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from domadapt.artifacts import document_schema
 from domadapt.errors import MissingError
 from domadapt_sec.filings import Filing, FilingsSource, parse_file
+from domadapt_sec.parsing import Reading
 
 PROSE = "The Company designs, manufactures and markets pumps for the paper industry."
 
@@ -83,10 +85,10 @@ def uuencoded(data: bytes) -> str:
     return "begin 644 picture.jpg\n" + "".join(lines) + "`\nend\n"
 
 
-def parse(name: str, data: str | bytes, **options: list[str]) -> tuple[list[Filing], list[tuple[str, str]]]:
+def parse(name: str, data: str | bytes, **options: Any) -> tuple[list[Filing], list[tuple[str, str]]]:
     rejected: list[tuple[str, str]] = []
     data = data.encode() if isinstance(data, str) else data
-    return list(parse_file(name, data, lambda *why: rejected.append(why), **options)), rejected
+    return list(parse_file(name, data, lambda *why: rejected.append(why), Reading(**options))), rejected
 
 
 def only(name: str, data: str | bytes) -> Filing:

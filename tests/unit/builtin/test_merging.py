@@ -1,4 +1,4 @@
-"""mergekit's methods, through our components, against the formulas of the papers written in numpy."""
+"""The merge methods that people compare, with both engines, against the formulas of the papers written in numpy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ import pytest
 from pydantic import ValidationError
 
 from domadapt.artifacts import Checkpoint
-from domadapt.builtin.merging.mergekit_methods import (
-    MERGERS,
+from domadapt.builtin.merging.methods import (
+    ConfiguredMerger,
     DareLinear,
     DareTies,
     Linear,
-    MergekitMerger,
     Slerp,
     TaskArithmetic,
     Ties,
@@ -35,21 +34,45 @@ from domadapt.testing.models import write_tiny_model
 
 Weights = dict[str, np.ndarray]
 MakeStage = Callable[..., Stage]
+MERGERS: tuple[type[ConfiguredMerger], ...] = (Linear, Slerp, TaskArithmetic, Ties, DareTies, DareLinear)
 NAMES = [merger.name for merger in MERGERS]
+CHOSEN = {"engine": "auto"}
+"""The engine that this test's merges are done with."""
 DENSITY = {"ties", "dare_ties", "dare_linear"}
 
 
 @pytest.fixture(scope="module")
 def parents(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Checkpoint]:
-    """Three random models; the base has neither chat template nor the instruct model's generation config."""
+    """A random base and two models near it; the base has neither chat template nor the instruct model's settings."""
     folder = tmp_path_factory.mktemp("parents")
     base = write_tiny_model(folder / "base", seed=0, role="base", chat=False)
     (base.path / "generation_config.json").write_text("{}")
-    return {
+    models = {
         "base": base,
         "instruct": write_tiny_model(folder / "instruct", seed=1, role="instruct"),
         "cpt": write_tiny_model(folder / "cpt", seed=2, role="cpt", chat=False),
     }
+    for role in ("instruct", "cpt"):
+        move_near(models[role], base)
+    return models
+
+
+def move_near(model: Checkpoint, base: Checkpoint) -> None:
+    """Make a random model a descendant: the base plus a third of its own weights."""
+    from safetensors.torch import load_file, save_file
+
+    origin, own = (load_file(m.path / "model.safetensors") for m in (base, model))
+    moved = {
+        name: (origin[name] + own[name] / 3).to(own[name].dtype) if own[name].dim() > 1 else own[name] for name in own
+    }
+    save_file(moved, model.path / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.fixture(autouse=True, params=["fast", "mergekit"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test is done with both engines."""
+    monkeypatch.setitem(CHOSEN, "engine", request.param)
+    return str(request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +110,7 @@ def change(checkpoint: Checkpoint, folder: Path, edit: Callable[[dict[str, Any]]
 
 
 def merge(
-    merger: type[MergekitMerger],
+    merger: type[ConfiguredMerger],
     parents: Mapping[str, Checkpoint],
     out: Path,
     stage: Stage,
@@ -95,7 +118,7 @@ def merge(
     **options: Any,
 ) -> Weights:
     """The merge stage's own work; returns the merged weights."""
-    config: Options = merger.Config.model_validate(options)
+    config: Options = merger.Config.model_validate({**CHOSEN, **options})
     choice = Choice("merger", merger.name, merger, config, provider=None)  # type: ignore[arg-type]
     out.mkdir(exist_ok=True)
     inputs = {"ancestor": parents["base"], "instruct": parents["instruct"], "cpt": parents["cpt"]}
@@ -142,9 +165,9 @@ def ties(deltas: list[np.ndarray], weights: list[float], densities: list[float],
     agree = np.sign(weighted) == sign
     total = (weighted * agree).sum(0)
     if not normalize:
-        return total
+        return np.asarray(total)
     divisor = (shares * agree).sum(0)
-    return total / np.where(divisor == 0, 1, divisor)
+    return np.asarray(total / np.where(divisor == 0, 1, divisor))
 
 
 def test_the_formulas_here_give_the_hand_computed_examples() -> None:
@@ -193,7 +216,7 @@ def test_the_six_element_example_of_each_method(
     tmp_path: Path,
     parents: Mapping[str, Checkpoint],
     make_stage: MakeStage,
-    merger: type[MergekitMerger],
+    merger: type[ConfiguredMerger],
     weight: float,
     options: dict[str, Any],
     wanted: list[float],
@@ -263,7 +286,7 @@ def test_ties_trims_elects_and_merges_with_a_density_for_each_parent(
 
 @pytest.mark.parametrize("merger", [DareTies, DareLinear])
 def test_dare_keeps_a_random_share_rescaled_the_same_way_for_one_seed(
-    tmp_path: Path, parents: Mapping[str, Checkpoint], make_stage: MakeStage, merger: type[MergekitMerger]
+    tmp_path: Path, parents: Mapping[str, Checkpoint], make_stage: MakeStage, merger: type[ConfiguredMerger]
 ) -> None:
     one, again, other = (
         merge(merger, parents, tmp_path / name, make_stage(name, seed=seed), 0.5, density=0.5)
@@ -296,13 +319,13 @@ def options_of(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("merger", MERGERS, ids=NAMES)
 def test_merging_a_model_with_itself_and_its_ancestor_changes_nothing(
-    tmp_path: Path, parents: Mapping[str, Checkpoint], make_stage: MakeStage, merger: type[MergekitMerger]
+    tmp_path: Path, parents: Mapping[str, Checkpoint], make_stage: MakeStage, merger: type[ConfiguredMerger]
 ) -> None:
     """Task vectors of zero divide by nothing."""
     same: dict[str, Checkpoint] = {}
     for role in ("base", "instruct", "cpt"):
         shutil.copytree(parents["instruct"].path, tmp_path / role)
-        same[role] = Checkpoint(tmp_path / role, role=role)  # type: ignore[arg-type]
+        same[role] = replace(parents[role], path=tmp_path / role)
     merged = merge(merger, same, tmp_path / "out", make_stage("merge"), **options_of(merger.name))
     assert_same(merged, weights_of(parents["instruct"].path), 1e-7)
 
@@ -313,7 +336,7 @@ def test_a_parent_with_a_value_that_is_not_finite_is_refused_by_the_name_of_the_
     tmp_path: Path,
     parents: Mapping[str, Checkpoint],
     make_stage: MakeStage,
-    merger: type[MergekitMerger],
+    merger: type[ConfiguredMerger],
     value: float,
 ) -> None:
     def spoil(tensors: dict[str, Any]) -> None:
@@ -326,7 +349,7 @@ def test_a_parent_with_a_value_that_is_not_finite_is_refused_by_the_name_of_the_
 
 @pytest.mark.parametrize("merger", MERGERS, ids=NAMES)
 def test_the_result_loads_and_speaks_with_the_instruct_models_template(
-    tmp_path: Path, parents: Mapping[str, Checkpoint], make_stage: MakeStage, merger: type[MergekitMerger]
+    tmp_path: Path, parents: Mapping[str, Checkpoint], make_stage: MakeStage, merger: type[ConfiguredMerger]
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -338,7 +361,9 @@ def test_the_result_loads_and_speaks_with_the_instruct_models_template(
     tokenizer = AutoTokenizer.from_pretrained(out)
     assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "<|user|>hi<|end|>"
     assert GenerationConfig.from_pretrained(out).max_new_tokens == 16
-    assert not (out / "README.md").exists()
+    card = (out / "README.md").read_text()
+    assert all(line in card for line in ("- mergekit", "- merge", f"merge_method: {merger.name}"))
+    assert (out / "mergekit_config.yml").read_text() in card
     here = [file.name for file in out.iterdir() if str(tmp_path).encode() in file.read_bytes()]
     here += [file.name for file in out.iterdir() if str(parents["cpt"].path.parent).encode() in file.read_bytes()]
     assert here == []  # nothing names a path of this machine
@@ -427,16 +452,25 @@ def test_parents_of_other_shapes_vocabularies_or_tensors_are_refused(
         (Ties, {"density": 0}, "greater than 0"),
         (Ties, {"density": 1.5}, "less than or equal to 1"),
         (Ties, {"density": {"cpt": 0.5}}, "instruct"),
-        (Ties, {"density": 0.5, "scale": 0}, "greater than 0"),
+        (Ties, {"density": [0.5, 0]}, "greater than 0"),
+        (Ties, {"density": [{"filter": "mlp", "value": 0.5}]}, "for all other tensors"),
+        (Ties, {"density": [{"value": 0.5}, {"filter": "mlp", "value": 0.1}]}, "never reached"),
+        (Ties, {"density": 0.5, "scale": 0}, "scale is 0"),
+        (Ties, {"density": 0.5, "weight": 1.5}, "less than or equal to 1"),
+        (Ties, {"density": 0.5, "weight": {"instruct": 1}}, "cpt"),
         (DareTies, {}, "density"),
         (DareLinear, {"density": math.nan}, "density"),
         (Slerp, {"density": 0.5}, "density"),
-        (Linear, {"normalize": True}, "normalize"),
+        (Slerp, {"t": [0, 2]}, "less than or equal to 1"),
+        (Linear, {"normalise": True}, "normalise"),
+        (Linear, {"weight": {"instruct": 1, "cpt": -1}}, "sum to 0"),
+        (TaskArithmetic, {"weight": {"instruct": 1, "cpt": -1}, "normalize": True}, "sum to 0"),
         (TaskArithmetic, {"density": 0.5}, "density"),
+        (Linear, {"engine": "slow"}, "engine"),
     ],
 )
 def test_missing_misspelt_and_impossible_options_are_refused(
-    merger: type[MergekitMerger], options: dict[str, Any], said: str
+    merger: type[ConfiguredMerger], options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ValidationError, match=said):
         merger.Config.model_validate(options)

@@ -21,7 +21,7 @@ from domadapt.artifacts import SPLITS, Corpus, document_schema
 from domadapt.builtin.corpora.batches import Document, record_batches
 from domadapt.components import Cleaner, Reject, Source, Stage
 from domadapt.errors import DataError, StageError
-from domadapt.pipeline import corpus as corpus_module
+from domadapt.pipeline import shards as shards_module
 from domadapt.pipeline.corpus import assign_splits, build_corpus
 from domadapt.pipeline.store import publish
 
@@ -305,7 +305,7 @@ def test_a_cleaner_whose_numbers_do_not_add_up_is_named(tmp_path: Path) -> None:
 
 
 def test_shards_are_of_bounded_size_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus_module, "SHARD_BYTES", 2000)
+    monkeypatch.setattr(shards_module, "SHARD_BYTES", 2000)
     facts = build(tmp_path, Listed([(f"{i:04d}" * 20, f"g{i}") for i in range(1000)]))
     shards = sorted((tmp_path / "train").glob("*.parquet"))
     assert len(shards) > 1

@@ -17,7 +17,7 @@ from domadapt.builtin import PLUGINS
 from domadapt.components import DomainPack
 from domadapt.errors import DataError, MissingError, RecipeError
 from domadapt.pipeline.graph import Graph, build_graph, check_requirements, training_size
-from domadapt.recipe.check import resolve
+from domadapt.recipe.check import ResolvedRecipe, resolve
 from domadapt.recipe.load import load_recipe
 from domadapt.recipe.schema import Recipe
 from domadapt.testing.models import write_tiny_model
@@ -72,12 +72,15 @@ def build(tmp_path: Path, registry: Registry, models: Path) -> Build:
         (data / side).mkdir(parents=True)
         (data / side / "a.txt").write_text(side)
 
-    def build(*overrides: str, data: Path = data, models: Path = models) -> Graph:
+    def resolved(*overrides: str, data: Path = data, models: Path = models) -> ResolvedRecipe:
         file = tmp_path / "recipe.yaml"
         file.write_text(RECIPE.format(models=models, data=data))
-        loaded = load_recipe(registry, path=file, domain=None, overrides=list(overrides), merge=())
-        return build_graph(resolve(loaded, registry), registry)
+        return resolve(load_recipe(registry, path=file, domain=None, overrides=list(overrides), merge=()), registry)
 
+    def build(*overrides: str, data: Path = data, models: Path = models) -> Graph:
+        return build_graph(resolved(*overrides, data=data, models=models), registry)
+
+    build.resolved = resolved  # type: ignore[attr-defined]
     return build
 
 
@@ -85,7 +88,7 @@ def changed(before: Graph, after: Graph) -> set[str]:
     return {name for name in {*before.keys, *after.keys} if before.keys.get(name) != after.keys.get(name)}
 
 
-SCORES = {f"bits_per_byte.{side}" for side in ("domain", "general")}
+SCORES = {"bits_per_byte.domain", "bits_per_byte.general", "probes"}
 
 
 def scores_of(*labels: str) -> set[str]:
@@ -226,3 +229,19 @@ def test_training_size_is_whole_windows_a_step_and_whole_steps() -> None:
         training_size(recipe(train={"batch_tokens": 15}))
     with pytest.raises(RecipeError, match=r"mix\.tokens=95 is less than one step of 96 tokens"):
         training_size(recipe(mix={"seq_len": 16, "tokens": 95}))
+
+
+def test_the_probe_of_a_training_is_the_first_domain_benchmark_and_only_its_size_counts(build: Build) -> None:
+    """Another benchmark must not repeat a month of training that gives the same weights."""
+    from domadapt.pipeline.graph import _probe
+
+    probed: list[Any] = []
+    graphs = []
+    for overrides in (["train.probe_items=30"], ["train.probe_items=30", "eval.limit=7"], ["train.probe_items=0"], []):
+        graphs.append(build("eval.domain=[instruct_format]", *overrides))
+        probed.append(_probe(build.resolved("eval.domain=[instruct_format]", *overrides)))  # type: ignore[attr-defined]
+    assert [probe and probe[1].limit for probe in probed] == [30, 7, None, 200]
+    assert (probed[0][1].task, probed[0][1].side, probed[0][0].cls.name) == ("instruct_format", "domain", "lm_eval")
+    assert _probe(build.resolved()) is None  # type: ignore[attr-defined]
+    assert graphs[0].keys["train"] == graphs[1].keys["train"] == build("train.probe_items=30").keys["train"]
+    assert len({graph.keys["train"] for graph in (graphs[0], graphs[2], graphs[3])}) == 3

@@ -193,6 +193,15 @@ class Perplexity(Evaluator):
         return []
 
 
+class Probes(Evaluator):
+    """Evaluator behind eval.probes."""
+
+    name = "probes"
+
+    def evaluate(self, model: Any, request: Any, out: Path, stage: Any) -> list[Any]:
+        return []
+
+
 class LmEval(Evaluator):
     """Evaluator without options."""
 
@@ -289,7 +298,7 @@ def registry(pack: DomainPack, tmp_path: Path) -> FakeRegistry:
         mixer=[Replay],
         backend=[Torch, Megatron],
         merger=[Ties, Dare, Slerp],
-        evaluator=[Perplexity, LmEval],
+        evaluator=[Perplexity, Probes, LmEval],
         benchmark=[Benchmark("law.statutes", "Statutes", tmp_path), Benchmark("mmlu", "MMLU", tmp_path)],
     )
 

@@ -352,9 +352,9 @@ def test_a_general_setting_out_of_range_is_told_once(check: Any) -> None:
 
 def test_evaluators_are_those_the_tasks_and_perplexity_need(check: Any) -> None:
     resolved = check(HEAD + "eval: {general: [mmlu]}\n")
-    assert list(resolved.evaluators) == ["perplexity", "lm_eval"]
-    assert [b.name for b in resolved.benchmarks["general"]] == ["mmlu"]
-    assert list(check(HEAD + "eval: {perplexity: false}\n").evaluators) == ["lm_eval"]
+    assert list(resolved.evaluators) == ["perplexity", "probes", "lm_eval"]
+    assert [task.benchmark.name for task in resolved.tasks["general"]] == ["mmlu"]
+    assert list(check(HEAD + "eval: {perplexity: false, probes: false}\n").evaluators) == ["lm_eval"]
 
 
 def test_a_benchmark_whose_evaluator_is_not_there_is_refused(check: Any, registry: Any) -> None:

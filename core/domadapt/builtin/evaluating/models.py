@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from domadapt.artifacts import Checkpoint
+from domadapt.components import LiveModel
 from domadapt.errors import DataError
 
 
-def loaded(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """(model, tokenizer) of a checkpoint: fp32 on a CPU, bf16 on a GPU. Only the last one is kept."""
-    return _load(checkpoint.path.resolve())
+def loaded(model: Checkpoint | LiveModel) -> tuple[Any, Any]:
+    """(network, tokenizer) of a checkpoint: fp32 on a CPU, bf16 on a GPU. Only the last one is kept.
+
+    A live model is what it is: neither moved nor converted.
+    """
+    if isinstance(model, LiveModel):
+        return model.network, model.tokenizer
+    return _load(model.path.resolve())
 
 
 @lru_cache(maxsize=1)

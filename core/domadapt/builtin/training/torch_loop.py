@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from domadapt.builtin.training.probing import CheckpointProbe
+    from domadapt.report.stability import StabilityGap
+
 METRICS = Path("training") / "metrics.jsonl"
 
 
@@ -94,6 +97,12 @@ class _Run:
         s = self.settings
         self.optimizer = torch.optim.AdamW(groups, lr=s.lr, betas=(s.beta1, s.beta2), weight_decay=s.weight_decay)
         self.step = 0
+        self.probe: CheckpointProbe | None = None
+        if request.probe is not None and request.evaluator is not None:
+            from domadapt.builtin.training.probing import CheckpointProbe
+
+            self.probe = CheckpointProbe(request, stage)
+        self.dip_told = False
 
     def resume(self) -> None:
         """Continue where the newest intact checkpoint stands, or start with a measurement at step 0."""
@@ -108,6 +117,7 @@ class _Run:
         self.step = state["step"]
         # lines written after the checkpoint are written again
         self.metrics.write_bytes(self.metrics.read_bytes()[: state["metrics_bytes"]])
+        self.dip_told = self._dip() is not None
         self.stage.event("resumed", step=self.step, num_steps=self.request.num_steps)
 
     def fit(self) -> None:
@@ -177,6 +187,27 @@ class _Run:
         )
 
     def _measure(self) -> None:
+        """What is seen of the model while it learns: the probe, where there is one, and the held-out losses."""
+        if self.probe is not None:
+            line = self.probe.score(self.model, self.step)
+            self._log(**line)
+            self.stage.event("probe", **line)
+            if not self.dip_told and (dip := self._dip()):
+                self.dip_told = True
+                self.stage.event("warning", message=f"{dip['sentence']} Training goes on, a dip may pass")
+        self._measure_losses()
+
+    def _dip(self) -> StabilityGap | None:
+        """The dip that the probes show so far, None for none."""
+        from domadapt.builtin.training.probing import probe_gap
+
+        gap = probe_gap(self._lines())
+        return gap if gap is not None and gap["found"] else None
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+    def _measure_losses(self) -> None:
         """Held-out losses of both sides on the selection split, nats per token."""
         import torch
 
@@ -201,7 +232,7 @@ class _Run:
         self._log(step=self.step, **losses)
         self.stage.event("heldout", step=self.step, **losses)
 
-    def _log(self, **line: float) -> None:
+    def _log(self, **line: Any) -> None:
         with self.metrics.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -218,6 +249,8 @@ class _Run:
         """Write the trained model as a Hugging Face folder, with the curves of its training."""
         import torch
 
+        from domadapt.builtin.training.probing import stability_facts
+
         for name, parameter in self.model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 raise StageError(f"train: {name} has values that are not finite; lower train.lr")
@@ -229,12 +262,18 @@ class _Run:
                 shutil.copyfile(source, self.out / name)
         (self.out / METRICS).parent.mkdir()
         shutil.copyfile(self.metrics, self.out / METRICS)
+        gaps = stability_facts(self._lines())
+        for measured in ("probe", "heldout_domain"):  # general losses rise in most trainings: the ledger's business
+            if measured in gaps and gaps[measured]["inside"]:
+                told = f"{gaps[measured]['sentence']} Train longer, or with a lower train.lr"
+                self.stage.event("warning", message=f"training ends inside a dip. {told}")
         return {
             "steps": self.step,
             "tokens": self.step * self.request.samples_per_step * self.data.seq_len,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(dtype).removeprefix("torch."),
             "device": self.device.type,
+            "stability": gaps,
         }
 
 

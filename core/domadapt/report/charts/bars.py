@@ -12,16 +12,19 @@ from markupsafe import Markup
 
 from domadapt.report.charts import svg
 
-WIDTH = 520
-NAME_WIDTH = 118
+WIDTH = 440
+NAME_WIDTH = 132
 ROW, HEADING, TOP, BOTTOM = 22, 30, 26, 12
 BAR = 11
-VALUE_WIDTH = 54
+VALUE_WIDTH = 50
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One model's change for the better (positive) or worse, with its interval and its value as text."""
+    """One model's change for the better (positive) or worse, with its interval and its value as text.
+
+    group: which run it belongs to, a class of the style sheet.
+    """
 
     label: str
     role: str
@@ -30,6 +33,7 @@ class Bar:
     high: float
     text: str
     clear: bool
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def diverging_bars(name: str, title: str, groups: Sequence[Group]) -> Markup:
     scale = svg.Scale(low if low < 0 else -0.02 * reach, high if high > 0 else 0.02 * reach, left, right)
     zero = scale(0)
     parts: list[Markup] = []
-    for value in (ticks := scale.ticks(6)):
+    for value in (ticks := scale.ticks(4)):
         x = scale(value)
         parts.append(svg.line(x, TOP - 4, x, height - BOTTOM, "zero" if value == 0 else "grid"))
         label = svg.tick_text(value, ticks)
@@ -71,8 +75,9 @@ def diverging_bars(name: str, title: str, groups: Sequence[Group]) -> Markup:
 def _bar(bar: Bar, y: float, scale: svg.Scale, zero: float) -> list[Markup]:
     middle = y + ROW / 2 - 2
     end = scale(bar.value)
+    colour = f"role-{bar.role} {bar.group}".rstrip()
     parts = [
-        svg.marker(bar.role, 8, middle, size=4.5),
+        svg.marker(bar.role, 8, middle, bar.group, size=4.5),
         svg.text(20, middle + 4, svg.shortened(bar.label, NAME_WIDTH - 22), "name"),
         svg.element(
             "rect",
@@ -80,7 +85,7 @@ def _bar(bar: Bar, y: float, scale: svg.Scale, zero: float) -> list[Markup]:
             y=middle - BAR / 2,
             width=abs(end - zero),
             height=BAR,
-            class_=f"bar role-{bar.role}" if bar.clear else "bar unclear",
+            class_=f"bar {colour}" if bar.clear else "bar unclear",
         ),
     ]
     edges = [zero, end]

@@ -1,4 +1,4 @@
-"""The data funnel: what each cleaning step kept and dropped; and how long each stage of a run took."""
+"""The data funnel: what each cleaning step kept and dropped; where the text came from; how long each stage took."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from markupsafe import Markup
 from domadapt.report.charts import svg
 from domadapt.report.numbers import count, duration
 
-WIDTH = 520
-STEP, BAR, NAME_WIDTH, COUNT_WIDTH = 40, 15, 112, 62
+WIDTH = 440
+STEP, BAR, NAME_WIDTH, COUNT_WIDTH = 40, 15, 100, 58
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,38 @@ def funnel(name: str, title: str, steps: Sequence[Step]) -> Markup:
             why = svg.shortened(step.dropped, WIDTH - NAME_WIDTH, 11)
             parts.append(svg.text(NAME_WIDTH, y + BAR + 13, why, "reason"))
     told = "; ".join(f"{s.name}: {s.kept} of {s.entered} kept" for s in steps)
-    return svg.picture(WIDTH, max(1, len(steps)) * STEP, title, told, parts, name)
+    return svg.picture(WIDTH, max(1, len(steps)) * STEP + 6, title, told, parts, name)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a whole: its name, its share from 0 to 1, the share as text, and its class in the style sheet."""
+
+    name: str
+    share: float
+    text: str
+    class_: str
+
+
+PART_ROW, PART_NAME, PARTS_WIDTH = 24, 300, 1040
+
+
+def parts_of_whole(name: str, title: str, parts: Sequence[Part]) -> Markup:
+    """A bar for each part, largest first as given, on one scale from 0 to the largest."""
+    scale = svg.Scale(0, max((p.share for p in parts), default=0) or 1.0, PART_NAME, PARTS_WIDTH - 70)
+    drawn: list[Markup] = []
+    for i, part in enumerate(parts):
+        y = i * PART_ROW
+        end = scale(part.share)
+        drawn += [
+            svg.text(0, y + 15, svg.shortened(part.name, PART_NAME - 10), "name"),
+            svg.element(
+                "rect", x=PART_NAME, y=y + 4, width=max(1.0, end - PART_NAME), height=13, class_=f"part {part.class_}"
+            ),
+            svg.text(end + 6, y + 15, part.text, "value"),
+        ]
+    told = "; ".join(f"{p.name} {p.text}" for p in parts)
+    return svg.picture(PARTS_WIDTH, max(1, len(parts)) * PART_ROW, title, told, drawn, name)
 
 
 @dataclass(frozen=True)
@@ -55,7 +86,7 @@ class Span:
     seconds: float
 
 
-TIMELINE_WIDTH, ROW, STAGE_WIDTH = 1040, 22, 210
+TIMELINE_WIDTH, ROW, STAGE_WIDTH = 1040, 22, 240
 
 
 def timeline(name: str, spans: Sequence[Span]) -> Markup:

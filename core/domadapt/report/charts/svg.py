@@ -77,6 +77,14 @@ def shortened(content: str, width: float, size: float = 12) -> str:
     return content if len(content) <= longest else content[: longest - 1].rstrip() + "…"
 
 
+_QUARTER = ((-0.35, -1.05), (0.35, -1.05), (0.35, -0.35))
+_CROSS = [
+    corner
+    for turn in ((1, 0), (0, 1), (-1, 0), (0, -1))
+    for corner in ((x * turn[0] - y * turn[1], x * turn[1] + y * turn[0]) for x, y in _QUARTER)
+]
+
+
 def marker(role: str, x: float, y: float, class_: str = "", size: float = 6) -> Markup:
     """The mark of a model: every role has its own shape, so that colour is never needed to tell them apart."""
     classes = f"mark role-{role} {class_}".strip()
@@ -85,6 +93,7 @@ def marker(role: str, x: float, y: float, class_: str = "", size: float = 6) -> 
     corners = {
         "instruct": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
         "cpt": [(0, -1.1), (1.05, 0.8), (-1.05, 0.8)],
+        "control": _CROSS,
     }.get(role, [(0, -1.15), (1.15, 0), (0, 1.15), (-1.15, 0)])
     points = " ".join(f"{x + a * size:.1f},{y + b * size:.1f}" for a, b in corners)
     return element("polygon", points=points, class_=classes)

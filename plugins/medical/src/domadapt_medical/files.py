@@ -21,13 +21,22 @@ from domadapt.errors import DataError, MissingError
 MAX_BYTES = 64 << 20
 """Longest article read. The longest of PMC's are about 20 MB; a bomb must not fill the memory."""
 
+MAX_HEADER = 1 << 20
+"""Longest header of a member of an archive."""
+
+_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _ARTICLES = (".xml", ".nxml")
 _OPENERS: dict[str, Callable[[IO[bytes]], Any]] = {"": lambda stream: stream, ".gz": gzip.open, ".xz": lzma.open}
 _TAPES = (".tar", ".tar.gz", ".tgz", ".tar.xz")
 _SUFFIXES = (*(a + c for a in _ARTICLES for c in _OPENERS), ".zip", *_TAPES)
-_WANTED = ", ".join(_SUFFIXES)
 # what the readers of the standard library raise for damaged, cut or encrypted data
-_DAMAGE = (
+DAMAGE = (
     OSError,
     EOFError,
     RuntimeError,
@@ -39,27 +48,31 @@ _DAMAGE = (
 )
 
 
-def find_files(paths: Iterable[Path]) -> list[tuple[str, Path]]:
+def find_files(
+    paths: Iterable[Path], suffixes: tuple[str, ...] = _SUFFIXES, what: str = "JATS articles"
+) -> list[tuple[str, Path]]:
     """The files to read, with their names (relative to the folder they were found in), in a fixed order.
 
+    suffixes: what their names end in.  what: they hold, for messages.
     Raises MissingError when a path does not exist or a folder holds nothing to read, DataError for a
     single file whose name says that it is something else.
     """
     found: list[tuple[str, Path]] = []
+    wanted = ", ".join(suffixes)
     for given in paths:
         path = given.expanduser()
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.name.lower().endswith(_SUFFIXES) and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.name.lower().endswith(suffixes) and p.is_file())
             if not inside:
-                raise MissingError(f"{given}: no article in this folder; wanted files that end in {_WANTED}")
+                raise MissingError(f"{given}: no {what} in this folder; wanted files that end in {wanted}")
             found += [(p.relative_to(path).as_posix(), p) for p in inside]
         elif not path.exists():
             raise MissingError(
-                f"{given}: no such file or folder; set the source's option `path` to JATS articles, for instance a "
-                "package of PMC's open-access subset, or use the source `medical.sample`, which needs no data"
+                f"{given}: no such file or folder; set the source's option `path` to {what} "
+                "on this machine, or use the source `medical.sample`, which needs no data"
             )
-        elif not path.name.lower().endswith(_SUFFIXES):
-            raise DataError(f"{given}: not the name of a JATS file; wanted one that ends in {_WANTED}")
+        elif not path.name.lower().endswith(suffixes):
+            raise DataError(f"{given}: not the name of a file with {what}; wanted one that ends in {wanted}")
         else:
             found.append((path.name, path))
     return found
@@ -71,7 +84,7 @@ def read_documents(name: str, path: Path, reject: Reject) -> Iterator[tuple[str,
     reader = _read_tape if lower.endswith(_TAPES) else _read_zip if lower.endswith(".zip") else _read_single
     try:
         yield from reader(name, path, reject)
-    except _DAMAGE:
+    except DAMAGE:
         reject("damaged file", name)
 
 
@@ -88,17 +101,30 @@ def _read_zip(name: str, path: Path, reject: Reject) -> Iterator[tuple[str, byte
                 try:
                     with archive.open(member) as stream:
                         yield from _decoded(where, stream, reject)
-                except _DAMAGE:
+                except DAMAGE:
                     reject("damaged file", where)
 
 
 def _read_tape(name: str, path: Path, reject: Reject) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path, "r|*") as archive:
-        for member in archive:
+    with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
+        while (member := archive.next()) is not None:
+            # tarfile remembers all members: half a gigabyte for a package of PMC
+            archive.members.clear()  # type: ignore[attr-defined]
             if member.isfile() and _is_article(member.name):
                 stream = archive.extractfile(member)
                 assert stream is not None  # tarfile: None only for what is no file
                 yield from _decoded(f"{name}!{member.name}", stream, reject)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose long name or other header fits into memory: tarfile reads headers of any size."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
+        member = super().frombuf(buf, encoding, errors)
+        if (member.size > MAX_HEADER and member.type in _HEADERS) or member.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("oversized header")
+        return member
 
 
 def _is_article(name: str) -> bool:

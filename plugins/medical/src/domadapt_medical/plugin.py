@@ -8,22 +8,24 @@ from pathlib import Path
 from domadapt import hookimpl
 from domadapt.components import Benchmark, DomainPack, Source
 from domadapt_medical.benchmarks import BENCHMARKS
+from domadapt_medical.pubmed.source import PubmedSource
 from domadapt_medical.sample.source import SampleSource
 from domadapt_medical.source import JatsSource
 
 RECIPES = Path(__file__).parent / "recipes"
+CLAIMS = Path(__file__).parent / "claims.yaml"
 
 
 @hookimpl
 def adapt_register_domains() -> Iterable[DomainPack]:
     """The domain `medical`."""
-    return [DomainPack("medical", "Biomedical research articles", RECIPES)]
+    return [DomainPack("medical", "Biomedical research articles", RECIPES, CLAIMS)]
 
 
 @hookimpl
 def adapt_register_sources() -> Iterable[type[Source]]:
-    """`medical.jats` and `medical.sample`."""
-    return [JatsSource, SampleSource]
+    """`medical.jats`, `medical.pubmed` and `medical.sample`."""
+    return [JatsSource, PubmedSource, SampleSource]
 
 
 @hookimpl

@@ -19,7 +19,7 @@ from domadapt_medical.files import find_files, read_documents
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from domadapt_medical.jats import Article
+    from domadapt_medical.jats import Article, Rejected
 
 BATCH_CHARACTERS = 4_000_000
 
@@ -41,6 +41,18 @@ class JatsOptions(Options):
     citations: bool = False
     """Keep numeric citation marks such as [3,4]. What they point to is dropped, so they are noise."""
 
+    references: bool = False
+    """Keep the list of references, a line each. Names, journals and years: much text, little sense."""
+
+    boilerplate: bool = False
+    """Keep acknowledgements, funding, competing interests, contributions of authors, availability of data and lists
+    of supplements, wherever they stand. They are told by their headings."""
+
+    licenses: tuple[str, ...] = ()
+    """Take only articles under these licences: SPDX names with a version (`CC-BY-4.0`) or without for all versions
+    (`CC-BY`, which does not cover `CC-BY-NC`), `commercial` for those that allow it (CC0, CC-BY, CC-BY-SA,
+    CC-BY-ND, public domain), `""` for articles that name none. Default: all."""
+
     group: Literal["article", "journal"] = "article"
     """What never lies on both sides of a held-out split. `article`: the article with its corrections and
     companions. `journal`: all of a journal, a stricter test that needs many journals of like size: of
@@ -51,7 +63,7 @@ class JatsSource(Source):
     """Reads JATS articles: title, abstract, body, tables and captions as text."""
 
     name = "medical.jats"
-    version = "1"
+    version = "2"
     Config = JatsOptions
 
     def _files(self) -> list[tuple[str, Path]]:
@@ -68,24 +80,36 @@ class JatsSource(Source):
 
     def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
         """The articles, in the order of the files' names."""
-        from domadapt_medical.jats import Rejected, parse_articles
+        from domadapt_medical.jats import Rejected
 
         columns = Documents(self.name, self.config.group)
-        kept = {"captions": self.config.captions, "tables": self.config.tables, "citations": self.config.citations}
         for name, path in self._files():
             for where, data in read_documents(name, path, reject):
-                try:
-                    for article in parse_articles(data, **kept):
-                        if isinstance(article, Rejected):
-                            reject(str(article), where)
-                        elif not columns.add(article, where):
-                            reject("duplicate article", where)
-                except Rejected as rejected:
-                    reject(str(rejected), where)
+                for article in self._articles(data):
+                    if isinstance(article, Rejected):
+                        reject(str(article), where)
+                    elif not columns.add(article, where):
+                        reject("duplicate article", where)
                 if columns.num_characters >= BATCH_CHARACTERS:
                     yield columns.take()
         if columns.num_characters:
             yield columns.take()
+
+    def _articles(self, data: bytes) -> Iterator[Article | Rejected]:
+        """The articles of one file that the options take, and why the others are not taken."""
+        from domadapt_medical.jats import Kept, Rejected, parse_articles
+        from domadapt_medical.jats.licences import is_taken
+
+        config = self.config
+        kept = Kept(config.captions, config.tables, config.citations, config.references, config.boilerplate)
+        try:
+            for article in parse_articles(data, kept):
+                if isinstance(article, Rejected) or not config.licenses or is_taken(article.license, config.licenses):
+                    yield article
+                else:
+                    yield Rejected("licence not wanted" if article.license else "no licence named")
+        except Rejected as rejected:
+            yield rejected
 
 
 class Documents:

@@ -11,11 +11,14 @@ from domadapt_patent.benchmarks import BENCHMARKS
 from domadapt_patent.redbook.source import RedbookSource
 from domadapt_patent.sample.source import SampleSource
 
+FOLDER = Path(__file__).parent
+
 
 @hookimpl
 def adapt_register_domains() -> Iterable[DomainPack]:
     """The domain `patent` with its packaged recipes."""
-    return [DomainPack("patent", "Patents: grants and applications of the USPTO", Path(__file__).parent / "recipes")]
+    title = "Patents: grants and applications of the USPTO"
+    return [DomainPack("patent", title, FOLDER / "recipes", FOLDER / "claims.yaml")]
 
 
 @hookimpl

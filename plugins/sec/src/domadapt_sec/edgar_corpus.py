@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from domadapt_sec.items import Section
 from domadapt_sec.plain_text import clean, decode
 from domadapt_sec.rejection import Rejection
 from domadapt_sec.submission import iso_date
@@ -20,11 +21,13 @@ from domadapt_sec.submission import iso_date
 
 @dataclass(frozen=True)
 class ItemFiling:
-    """One object: its accession or file name ("" when it has none), its items' texts joined, its metadata."""
+    """One object: its accession or file name ("" when it has none), its items' texts joined, its metadata and where
+    each item lies in the text."""
 
     id: str
     text: str
     meta: dict[str, Any]
+    sections: tuple[Section, ...]
 
 
 def looks_like_json(data: bytes) -> bool:
@@ -65,7 +68,7 @@ def _filing(record: Any) -> ItemFiling | Rejection:
     }
     if not items:
         return Rejection("not a filing")
-    text = clean("\n\n".join(value.strip() for value in items.values() if value.strip()))
+    text, sections = _joined({number.upper(): clean(value.strip()) for number, value in items.items()})
     if not text:
         return Rejection("no text")
     source = {key: str(value) for key, value in record.items() if isinstance(value, str | int)}
@@ -79,6 +82,19 @@ def _filing(record: Any) -> ItemFiling | Rejection:
         "period": iso_date(source.get("period_of_report", "")),
         "filed": iso_date(source.get("filing_date", "")),
         "accession": accession if accession.count("-") == 2 else "",
-        "items": [number.upper() for number, value in items.items() if value.strip()],
+        "items": [section.item for section in sections],
     }
-    return ItemFiling(clean(accession if known["accession"] else stem), text, {k: v for k, v in known.items() if v})
+    name = clean(accession if known["accession"] else stem)
+    return ItemFiling(name, text, {key: value for key, value in known.items() if value}, sections)
+
+
+def _joined(items: dict[str, str]) -> tuple[str, tuple[Section, ...]]:
+    """The items one after the other, and the place of each."""
+    sections: list[Section] = []
+    start = 0
+    for number, text in items.items():
+        if text:
+            heading = text.partition("\n")[0] if len(text.partition("\n")[0]) < 200 else ""
+            sections.append(Section("", number, heading, start, start + len(text)))
+            start += len(text) + 2
+    return "\n\n".join(text for text in items.values() if text), tuple(sections)

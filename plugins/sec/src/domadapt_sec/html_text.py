@@ -149,7 +149,7 @@ def cover_facts(html: str) -> Facts:
     if "dei:" not in html:
         return Facts()
     cik = "".join(_fact(html, "dei:EntityCentralIndexKey")[:1]).lstrip("0")
-    dates = map(_iso_date, _fact(html, "dei:DocumentPeriodEndDate"))
+    dates = map(iso_date, _fact(html, "dei:DocumentPeriodEndDate"))
     return Facts(
         cik=cik if cik.isascii() and cik.isdigit() else "",
         company="".join(_fact(html, "dei:EntityRegistrantName")[:1]),
@@ -169,7 +169,8 @@ def _fact(html: str, name: str) -> list[str]:
     return [" ".join(unescape(MARKUP.sub("", window[:end])).split())[:200] for end in ends]
 
 
-def _iso_date(date: str) -> str:
+def iso_date(date: str) -> str:
+    """A date as filers write them, "September 28, 2024" or "2024-09-28", in ISO form; "" for anything else."""
     for form in ("%B %d, %Y", "%Y-%m-%d", "%B %d %Y", "%m/%d/%Y", "%d %B %Y"):
         try:
             return datetime.strptime(date.replace(" ,", ","), form).date().isoformat()

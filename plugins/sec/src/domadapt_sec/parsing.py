@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from domadapt.components import Reject
 from domadapt_sec import edgar_corpus, html_text, plain_text
-from domadapt_sec.items import item_numbers
+from domadapt_sec.cover import cover_facts
+from domadapt_sec.furniture import without_furniture
+from domadapt_sec.items import Section, item_numbers, segment
 from domadapt_sec.rejection import Rejection
 from domadapt_sec.submission import Header, Part, is_submission, parts
 
@@ -32,6 +34,23 @@ BLOCK_PAGES = ("Undeclared Automated Tool", "Request Rate Threshold Exceeded")
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    forms: the document types wanted ("10-K", "EX-*"), None: all.  furniture: page numbers, running heads and feet and
+    links back to the contents.  cover: whether the cover page is asked for form, period and company where nothing else
+    tells them.
+    """
+
+    forms: Sequence[str] | None = None
+    furniture: Literal["drop", "keep"] = "keep"
+    cover: bool = False
+
+
+AS_FILED = Reading()
+
+
+@dataclass(frozen=True)
 class Filing:
     """One document of a filing.
 
@@ -40,40 +59,45 @@ class Filing:
     group: the company: CIK without leading zeros, else its name, else the file's stem.
     meta: cik, company, form (the part's type), submission (the type of the whole), period and filed
     (ISO dates), accession, items (item numbers found), file; only what is known.
+    sections: where each item lies in the text.
     """
 
     id: str
     text: str
     group: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
 
 
-def parse_file(name: str, data: bytes, reject: Reject, forms: Sequence[str] | None = None) -> Iterator[Filing]:
+def parse_file(name: str, data: bytes, reject: Reject, reading: Reading = AS_FILED) -> Iterator[Filing]:
     """Yield the documents of one file in their order; each part is yielded or rejected, once.
 
     name: the file's name ("0000320193-94-000016.txt"); a folder before it is ignored.  data: its bytes,
-    unpacked.  reject: told (reason, where).  forms: the document types wanted ("10-K", "EX-*"), None: all.
+    unpacked.  reject: told (reason, where).
     """
     name = PurePosixPath(name.replace("\\", "/")).name
     named = _header_from_name(name)
     if is_submission(data):
         for header, part in parts(data):
-            yield from _document(name, header.filled_from(named), part, reject, forms)
+            yield from _document(name, header.filled_from(named), part, reject, reading)
     elif edgar_corpus.looks_like_json(data):
-        yield from _item_json(name, data, reject, forms)
+        yield from _item_json(name, data, reject, reading.forms)
     else:
         part = Part(type=named.form, sequence="", body=data, alone=True)
-        yield from _document(name, named, part, reject, forms)
+        yield from _document(name, named, part, reject, reading)
 
 
-def _document(name: str, header: Header, part: Part, reject: Reject, forms: Sequence[str] | None) -> Iterator[Filing]:
+def _document(name: str, header: Header, part: Part, reject: Reject, reading: Reading) -> Iterator[Filing]:
     try:
-        text, facts = _read(part, forms)
+        text, facts = _read(part, reading)
     except Rejection as rejection:
         reject(rejection.reason, name if part.alone else f"{name}#{part.sequence} {part.type}".rstrip())
         return
+    if reading.furniture == "drop":
+        text = without_furniture(text) or text
     stem = PurePosixPath(name).stem
     form = part.type or facts.form
+    sections = [] if form.startswith("EX-") else segment(text, form)
     cik = header.cik or facts.cik
     company = header.company or facts.company
     known = {
@@ -84,7 +108,7 @@ def _document(name: str, header: Header, part: Part, reject: Reject, forms: Sequ
         "period": header.period or facts.period,
         "filed": header.filed,
         "accession": header.accession,
-        "items": [] if form.startswith("EX-") else item_numbers(text),
+        "items": item_numbers(sections),
         "file": name,
     }
     document = header.accession or stem
@@ -93,10 +117,11 @@ def _document(name: str, header: Header, part: Part, reject: Reject, forms: Sequ
         text=text,
         group=cik or company or stem,
         meta={key: value for key, value in known.items() if value},
+        sections=sections,
     )
 
 
-def _read(part: Part, forms: Sequence[str] | None) -> tuple[str, html_text.Facts]:
+def _read(part: Part, reading: Reading) -> tuple[str, html_text.Facts]:
     """The text of a part and what inline XBRL says about it; raises Rejection."""
     body, num_removed = plain_text.without_uuencoded(part.body)
     if num_removed and not MARKUP.sub(b"", body).strip():
@@ -108,7 +133,8 @@ def _read(part: Part, forms: Sequence[str] | None) -> tuple[str, html_text.Facts
         if len(source) < BLOCK_PAGE_SIZE and any(phrase in source for phrase in BLOCK_PAGES):
             raise Rejection("not a filing")
         facts = html_text.cover_facts(source)
-        _check_wanted(part.type or facts.form, forms)
+        if part.type or facts.form:
+            _check_wanted(part.type or facts.form, reading.forms)
         text = html_text.extract(source)
     elif html_text.is_xml(source):
         raise Rejection("XBRL or XML data")
@@ -116,10 +142,14 @@ def _read(part: Part, forms: Sequence[str] | None) -> tuple[str, html_text.Facts
         if part.alone and source.strip() and not plain_text.is_filing(source):
             raise Rejection("not a filing")
         facts = html_text.Facts()
-        _check_wanted(part.type, forms)
+        if part.type:
+            _check_wanted(part.type, reading.forms)
         text = plain_text.extract(source)
     if not text:
         raise Rejection("no text")
+    if reading.cover and part.alone and facts == html_text.Facts():
+        facts = cover_facts(text)
+    _check_wanted(part.type or facts.form, reading.forms)
     return text, facts
 
 
@@ -138,7 +168,8 @@ def _item_json(name: str, data: bytes, reject: Reject, forms: Sequence[str] | No
             reject(rejection.reason, where)
             continue
         group = found.meta.get("cik") or found.meta.get("company") or PurePosixPath(where).stem
-        yield Filing(id=found.id or where, text=found.text, group=str(group), meta={**found.meta, "file": name})
+        meta = {**found.meta, "file": name}
+        yield Filing(found.id or where, found.text, str(group), meta, found.sections)
 
 
 def _header_from_name(name: str) -> Header:

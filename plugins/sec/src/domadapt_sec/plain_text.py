@@ -14,6 +14,8 @@ from domadapt_sec.rejection import Rejection
 # Control characters are never text, NUL breaks C readers downstream, and characters without width only hide words
 # from each other. A pattern, since str.translate takes ten times as long.
 INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u2060\ufeff\ufffe\uffff]")
+# Thin and other odd spaces hide "Item 1" from readers of any kind.
+SPACE = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 MARKER = re.compile(r"</?(?:PAGE|TABLE|CAPTION|S|C|FN|F\d{1,2}|R|LEGEND|DISPLAY|EX-\d+)>", re.IGNORECASE)
 PAGE_NUMBER = re.compile(r"[ \t]*-?[ \t]*(?:page[ \t]+)?(?:[A-Z]-?)?\d{1,4}[ \t]*-?[ \t]*", re.IGNORECASE)
 BEGIN = re.compile(rb"begin [0-7]{3,4} \S")
@@ -52,7 +54,7 @@ def clean(text: str) -> str:
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     lines: list[str] = []
     blank = True
-    for line in INVISIBLE.sub("", text.replace("\xa0", " ")).split("\n"):
+    for line in SPACE.sub(" ", INVISIBLE.sub("", text)).split("\n"):
         if "<" in line:
             # As many spaces as the tag had letters: columns stay under each other.
             line = MARKER.sub(lambda match: " " * len(match[0]), line)

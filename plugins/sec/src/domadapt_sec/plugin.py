@@ -11,13 +11,14 @@ from domadapt_sec.benchmarks import BENCHMARKS
 from domadapt_sec.filings import FilingsSource
 from domadapt_sec.sample import SampleSource
 
+FOLDER = Path(__file__).parent
+
 
 @hookimpl
 def adapt_register_domains() -> Iterable[DomainPack]:
     """The domain `sec`."""
-    return [
-        DomainPack("sec", "Filings to the U.S. Securities and Exchange Commission", Path(__file__).parent / "recipes")
-    ]
+    title = "Filings to the U.S. Securities and Exchange Commission"
+    return [DomainPack("sec", title, FOLDER / "recipes", FOLDER / "claims.yaml")]
 
 
 @hookimpl

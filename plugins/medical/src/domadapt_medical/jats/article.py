@@ -1,9 +1,9 @@
 """One article: title, abstracts, and the body in reading order, as paragraphs separated by blank lines.
 
-Kept: headings, paragraphs, lists, quotations, boxes, definitions, captions, tables as lines. Dropped:
-reference list, authors and their addresses, footnotes, acknowledgements and other back matter except
-appendices, peer-review letters and translations (`sub-article`), pictures. A heading whose section says
-nothing is dropped with it.
+Kept: headings, paragraphs, lists, quotations, boxes, definitions, captions, tables as lines. Dropped, unless `Kept`
+says otherwise: the list of references, acknowledgements, funding, interests and other boilerplate, wherever it stands.
+Always dropped: authors and their addresses, footnotes, peer-review letters and translations (`sub-article`),
+pictures. A heading whose section says nothing is dropped with it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING
 
 from domadapt_medical.jats import metadata
 from domadapt_medical.jats.inline import inline_text, pieces, tidy
+from domadapt_medical.jats.kept import Kept, is_boilerplate
+from domadapt_medical.jats.references import reference_lines
 from domadapt_medical.jats.tables import table_lines
 from domadapt_medical.jats.xml import Rejected, declared_entities, local_name, parse_xml
 
 if TYPE_CHECKING:
     from lxml import etree
 
-__all__ = ["Article", "Rejected", "parse_articles"]
+__all__ = ["Article", "Kept", "Rejected", "parse_articles"]
+
+MAX_GROWTH = 4
+"""Most characters of text for each byte of a document, above the first million. Real articles have at most 1."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,12 @@ class Article:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse_articles(
-    data: bytes, *, captions: bool = True, tables: bool = True, citations: bool = False
-) -> Iterator[Article | Rejected]:
+_DEFAULT = Kept()
+
+
+def parse_articles(data: bytes, kept: Kept = _DEFAULT) -> Iterator[Article | Rejected]:
     """The articles of one XML document: usually one, several in an `<articleset>` as PMC's services send.
 
-    captions: keep captions of figures, tables and supplements.  tables: keep the rows of tables.
-    citations: keep numeric citation marks.
     Raises Rejected when the whole document cannot be read; yields Rejected for one article without text.
     """
     root = parse_xml(data)
@@ -55,7 +59,7 @@ def parse_articles(
         raise Rejected("not JATS")
     for element in articles:
         try:
-            yield _article(element, _Body(declared, captions, tables, citations))
+            yield _article(element, _Body(declared, kept, MAX_GROWTH * len(data) + 1_000_000))
         except Rejected as rejected:
             yield rejected
         except RecursionError:
@@ -77,6 +81,8 @@ def _article(element: etree._Element, body: _Body) -> Article:
     for group in ("{*}floats-group", "{*}back/{*}app-group", "{*}back/{*}app"):
         for floats in element.findall(group):
             body.children(floats)
+    if (back := element.find("{*}back")) is not None:
+        body.back(back)
     if not body.blocks:
         raise Rejected("no text")
     ids = metadata.identifiers(meta)
@@ -103,15 +109,28 @@ def _article(element: etree._Element, body: _Body) -> Article:
 # abstracts that repeat the main one as a sentence or a picture
 _TEASERS = frozenset({"toc", "teaser", "short", "graphical", "web-summary", "video"})
 _FLOATS = frozenset({"fig", "fig-group", "table-wrap", "table-wrap-group", "supplementary-material"})
+_NOTICES = {"ack": "Acknowledgements", "notes": "", "glossary": "Abbreviations"}
 _FILE_TYPE = re.compile(r"^\(\s*[A-Za-z0-9. ]{1,12}\)\.?$")
 
 
 class _Body:
     """Collects the blocks of text of one article. One method a kind of element, see `_KINDS`."""
 
-    def __init__(self, declared: Mapping[str, str], captions: bool, tables: bool, citations: bool) -> None:
-        self.declared, self.captions, self.tables, self.citations = declared, captions, tables, citations
+    def __init__(self, declared: Mapping[str, str], kept: Kept, room: int) -> None:
+        self.declared, self.kept, self._room = declared, kept, room
         self.blocks: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Take a block of text, if there is any."""
+        if text:
+            self.grow(len(text))
+            self.blocks.append(text)
+
+    def grow(self, size: int) -> None:
+        """Raises Rejected when the text becomes much longer than its file."""
+        self._room -= size
+        if self._room < 0:
+            raise Rejected("text outgrows its file")
 
     def children(self, element: etree._Element) -> None:
         for child in element:
@@ -124,9 +143,10 @@ class _Body:
         """A heading and what follows; no heading when nothing does."""
         title = element.find("{*}title")
         heading = (inline_text(title, self.declared) if title is not None else "") or default
+        if not self.kept.boilerplate and is_boilerplate(heading, element.get("sec-type", "")):
+            return
         before = len(self.blocks)
-        if heading:
-            self.blocks.append(heading)
+        self.add(heading)
         self.children(element)
         if heading and len(self.blocks) == before + 1:
             self.blocks.pop()
@@ -135,7 +155,7 @@ class _Body:
         """Text; lists and quotations split it, figures and tables inside it come after it."""
         run: list[str] = []
         floats: list[etree._Element] = []
-        for piece in list(pieces(element, self.declared, self.citations)):
+        for piece in list(pieces(element, self.declared, self.kept.citations)):
             if isinstance(piece, str):
                 run.append(piece)
             elif local_name(piece) in _FLOATS:
@@ -148,9 +168,24 @@ class _Body:
             self.block(piece)
 
     def _finish(self, run: list[str]) -> None:
-        if text := tidy("".join(run)):
-            self.blocks.append(text)
+        self.add(tidy("".join(run)))
         run.clear()
+
+    def back(self, element: etree._Element) -> None:
+        """What stands behind the body, apart from appendices: sections of substance, boilerplate, references."""
+        for child in element:
+            name = local_name(child)
+            if name == "sec" or (name in _NOTICES and self.kept.boilerplate):
+                self.section(child, default=_NOTICES.get(name, ""))
+            if name == "fn-group" and self.kept.boilerplate:
+                for note in child.iterfind("{*}fn"):
+                    self.children(note)
+        if self.kept.references:
+            lists = [r for r in element.iter("{*}ref-list") if next(r.iterancestors("{*}ref-list"), None) is None]
+            lines = [self._sized(line) for refs in lists for line in reference_lines(refs, self.declared)]
+            if lines:
+                self.add("References")
+                self._joined(lines)
 
     def list_items(self, element: etree._Element) -> None:
         """A list as one block, one line an item."""
@@ -176,7 +211,7 @@ class _Body:
 
     def figure(self, element: etree._Element) -> None:
         """A caption as one block: label, title, text."""
-        if self.captions:
+        if self.kept.captions:
             self._joined([self._caption(element)])
         for child in element:
             if local_name(child) in _FLOATS:
@@ -184,20 +219,20 @@ class _Body:
 
     def table(self, element: etree._Element) -> None:
         """Caption, rows and notes as one block."""
-        lines = [self._caption(element)] if self.captions else []
-        if self.tables:
-            # a CALS or HTML table may sit in <alternatives> beside its picture
-            tables = list(element.iter("{*}table"))
+        lines = [self._caption(element)] if self.kept.captions else []
+        if self.kept.tables:
+            # a table may sit in <alternatives> beside its picture, and tables in the cells of another one
+            tables = [t for t in element.iter("{*}table") if next(t.iterancestors("{*}table"), None) is None]
             for table in tables:
-                lines += table_lines(table, self.declared, self.citations)
+                lines += table_lines(table, self.declared, self.kept.citations, self.grow)
             foot = element.find("{*}table-wrap-foot")
             if tables and foot is not None:
                 lines += [self._text(note) for note in foot.iter("{*}p")]
         self._joined(lines)
 
     def bare_table(self, element: etree._Element) -> None:
-        if self.tables:
-            self._joined(table_lines(element, self.declared, self.citations))
+        if self.kept.tables:
+            self._joined(table_lines(element, self.declared, self.kept.citations, self.grow))
 
     def _caption(self, element: etree._Element) -> str:
         parts = [self._text(e) for e in element.iterfind("{*}label")]
@@ -210,11 +245,14 @@ class _Body:
         return " ".join(part if part[-1] in ".!?:" else part + "." for part in said)
 
     def _text(self, element: etree._Element) -> str:
-        return inline_text(element, self.declared, self.citations)
+        return self._sized(inline_text(element, self.declared, self.kept.citations))
+
+    def _sized(self, text: str) -> str:
+        self.grow(len(text))
+        return text
 
     def _joined(self, lines: list[str]) -> None:
-        if text := "\n".join(line for line in lines if line):
-            self.blocks.append(text)
+        self.add("\n".join(line for line in lines if line))
 
 
 def _ignored(body: _Body, element: etree._Element) -> None:

@@ -23,6 +23,7 @@ _NUMERIC = re.compile(r"^[\s\d,;–—‐‑−()\[\]-]*$")
 _JOIN = r"[\s,;–—‐‑−-]"
 _BRACKETED = re.compile(rf"[\[(]{_JOIN}*(?:{_CITATION}{_JOIN}*)+[\])]")
 _RUN = re.compile(rf"[\s{_EXPONENT}]*{_CITATION}(?:{_JOIN}*{_EXPONENT}?{_CITATION})*")
+_EXPONENTS = re.compile(rf"{_EXPONENT}(?:\s*{_EXPONENT})+")
 _POWER = re.compile(rf"(?<=\d)\s*{_EXPONENT}(?=[−–+-]?\d)|(?<=\w){_EXPONENT}(?=[−–-]\d)")
 _BEFORE_STOP = re.compile(r"\s+([,.;:])(?=\s|$)")
 _TEX = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
@@ -51,6 +52,7 @@ BLOCKS = frozenset(
         "verse-group",
     ]
 )
+_CELLS = frozenset({"td", "th", "entry"})
 _FORMULAS = frozenset({"inline-formula", "disp-formula", "math", "tex-math", "chem-struct-wrap"})
 _SILENT = frozenset(
     [
@@ -94,6 +96,9 @@ def pieces(
             yield from pieces(child, declared, citations)
         elif name == "break":
             yield " "
+        elif name in _CELLS:
+            yield " "
+            yield from pieces(child, declared, citations)
         elif name and name not in _SILENT:
             yield from pieces(child, declared, citations)
         elif not name and (reference := getattr(child, "name", None)):  # an entity reference
@@ -104,25 +109,33 @@ def pieces(
 
 def tidy(raw: str) -> str:
     """Finish the text of one paragraph: single spaces, citation marks gone, exponents marked."""
-    text = raw
+    # single spaces first: the patterns below would take quadratic time on a long run of them
+    text = " ".join(raw.split())
+    if _CITATION not in text and _EXPONENT not in text:
+        return text
+    text = _EXPONENTS.sub(_EXPONENT, text)
     if _CITATION in text:
         text = _RUN.sub("", _BRACKETED.sub(_CITATION, text))
         text = _BEFORE_STOP.sub(r"\1", text)
-    if _EXPONENT in text:
-        text = _POWER.sub("^", text).replace(_EXPONENT, "")
-    return " ".join(text.split())
+    return " ".join(_POWER.sub("^", text).replace(_EXPONENT, "").split())
 
 
 def inline_text(element: etree._Element, declared: Mapping[str, str], citations: bool = False) -> str:
     """The text of an element that should hold no blocks (a title, a table cell); blocks are flattened."""
+    if not len(element):
+        return tidy(_INVISIBLE.sub("", element.text or ""))
     parts: list[str] = []
-    queue: list[str | etree._Element] = list(pieces(element, declared, citations))
-    while queue:
-        piece = queue.pop(0)
-        if isinstance(piece, str):
+    waiting = [pieces(element, declared, citations)]
+    while waiting:
+        piece = next(waiting[-1], None)
+        if piece is None:
+            waiting.pop()
+            parts.append(" ")
+        elif isinstance(piece, str):
             parts.append(piece)
         else:
-            queue[:0] = [" ", *pieces(piece, declared, citations), " "]
+            parts.append(" ")
+            waiting.append(pieces(piece, declared, citations))
     return tidy("".join(parts))
 
 

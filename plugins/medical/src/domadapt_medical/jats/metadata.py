@@ -6,18 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from domadapt_medical.jats import licences
 from domadapt_medical.jats.inline import inline_text
 
 if TYPE_CHECKING:
     from lxml import etree
 
 _HREF = "{http://www.w3.org/1999/xlink}href"
-_CREATIVE_COMMONS = re.compile(
-    r"creativecommons\.org/(?:licenses/(?P<terms>[a-z-]+)|publicdomain/(?P<domain>zero|mark))"
-    r"(?:/(?P<version>\d\.\d))?",
-    re.I,
-)
-_NAMED = re.compile(r"Creative Commons (?:CC0\b|[A-Z][\w -]{2,40}? Licen[cs]e)")
 _DOI = re.compile(r"\b(10\.\d{4,9}/\S+)")
 _NUMBER = re.compile(r"(?:PMC)?(\d+)", re.I)
 
@@ -73,23 +68,20 @@ def year(meta: etree._Element) -> str:
 
 
 def license_name(meta: etree._Element, declared: Mapping[str, str]) -> str:
-    """SPDX name where a Creative Commons address with its version is given, else the publisher's words, else ""."""
+    """SPDX name where an address says which licence, else the publisher's words, else ""."""
     element = next(meta.iter("{*}license"), None)
+    # older files have nothing but a sentence beside the copyright
+    places = [element] if element is not None else list(meta.iter("{*}permissions", "{*}copyright-statement"))
+    words = " ".join(inline_text(place, declared) for place in places)
+    for address in (*(e.get(_HREF, "") for place in places for e in place.iter("*")), words):
+        if name := licences.spdx(address):
+            return name
     if element is None:
-        return ""
-    words = inline_text(element, declared)
-    addresses = [e.get(_HREF, "") for e in element.iter("*")] + [words]
-    for address in addresses:
-        if match := _CREATIVE_COMMONS.search(address):
-            version = match["version"]
-            if match["domain"]:
-                return f"CC0-{version or '1.0'}" if match["domain"].lower() == "zero" else "public domain"
-            if version:
-                return f"CC-{match['terms'].upper().strip('-')}-{version}"
+        return licences.named(words)
     if element.get("license-type") == "public-domain":
         return "public domain"
-    if match := _NAMED.search(words):
-        return "CC0-1.0" if "CC0" in match[0] else match[0]
+    if name := licences.named(words):
+        return name
     first = re.split(r"(?<=[a-z)])[.,](?=\s|$)", words, maxsplit=1)[0]
     return first if len(first) <= 160 else first[:159].rstrip() + "…"
 

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 _REFERENCE = re.compile(rb"&([A-Za-z][A-Za-z0-9.]*);")
 _PREDEFINED = {b"amp", b"lt", b"gt", b"quot", b"apos"}
-_UNDECLARED_ENTITY = 26  # libxml2's XML_ERR_UNDECLARED_ENTITY
+# libxml2's numbers, see xmlerror.h
+_UNDECLARED_ENTITY = 26
+_ENCODING = frozenset({31, 32, 81, 6003})
+_ENTITY_LOOP, _RESOURCES = 89, 114
+MAX_ENTITY = 64
+"""Longest text of an entity that a document declares. A character or a name; more would let a small file grow large."""
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -35,13 +40,23 @@ def parse_xml(data: bytes) -> etree._Element:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
         if error.code != _UNDECLARED_ENTITY:
-            raise Rejected("damaged XML") from None
+            raise Rejected(_reason(error)) from None
         # without a DOCTYPE libxml2 refuses what it would leave as a reference with one
         try:
             root = etree.fromstring(_REFERENCE.sub(_character_reference, data), parser)
-        except etree.XMLSyntaxError:
-            raise Rejected("damaged XML") from None
+        except etree.XMLSyntaxError as second:
+            raise Rejected(_reason(second)) from None
     return root
+
+
+def _reason(error: etree.XMLSyntaxError) -> str:
+    if error.code == _RESOURCES:
+        message = str(error)
+        deep = "nested too deeply" if "depth" in message else "oversized text"
+        return "nested entity" if "amplification" in message else deep
+    if error.code in _ENCODING:
+        return "wrong encoding"
+    return "nested entity" if error.code == _ENTITY_LOOP else "damaged XML"
 
 
 def declared_entities(root: etree._Element) -> Mapping[str, str]:
@@ -58,6 +73,8 @@ def declared_entities(root: etree._Element) -> Mapping[str, str]:
             raise Rejected("external entity")
         if "&" in content or "<" in content or "%" in content:
             raise Rejected("nested entity")
+        if len(content) > MAX_ENTITY:
+            raise Rejected("long entity")
         declared[entity.name] = content
     return declared
 

@@ -1,29 +1,19 @@
-"""One red-book XML document (ICE 4.x, grant or application) to a patent in plain text.
+"""A patent in plain text, and `parse`, which tells by content in which of the office's formats a document is.
 
-Entities are never expanded, the DTD is never loaded and nothing is fetched; what cannot be read is
-refused with one of few short reasons.
+The formats since 1976 differ in markup, not in matter: all become the same `Patent`, so that a corpus of fifty
+years reads as one. Older XML is renamed into the words of the present one (ICE) and then read by the same code;
+fixed-column text has a reader of its own. What cannot be read is refused with one of few short reasons.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-from domadapt_patent.redbook.text import UnknownEntityError, text_of
-
-if TYPE_CHECKING:
-    from lxml.etree import _Element
+from typing import Any, Literal
 
 Part = Literal["title", "abstract", "description", "claims"]
 PARTS: tuple[Part, ...] = ("title", "abstract", "description", "claims")
-
-_ROOTS = {b"us-patent-grant": "grant", b"us-patent-application": "application"}
-_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
-_FIRST_TAG = re.compile(rb"<([A-Za-z_:][^\s/>]*)")
-_NUMBERED = re.compile(r"\s*\d+\s*[.\-–),]")
-_PROLOG_BYTES = 1 << 16
+Format = Literal["ice", "pap", "st32", "aps", "hupd", "bigpatent"]
 
 
 class NotAPatentError(Exception):
@@ -70,133 +60,68 @@ class Patent:
         return "\n\n".join(blocks)
 
 
-def parse(document: bytes) -> Patent:
-    """Read one XML document.
-
-    Raises NotAPatentError: "not red-book XML", "sequence listing", "damaged XML", "unknown entity" or
-    "no document number".
-    """
-    from lxml import etree
-
-    kind = _kind(document)
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
-    )
-    try:
-        root = etree.fromstring(document, parser)
-    except (etree.LxmlError, ValueError):
-        raise NotAPatentError("damaged XML") from None
-    try:
-        return _patent(root, kind)
-    except UnknownEntityError:
-        raise NotAPatentError("unknown entity") from None
+STATEMENT = "What is claimed is:"
+"""Printed above the claims where a document has no words of its own for it."""
 
 
-def _kind(document: bytes) -> str:
-    first = _FIRST_TAG.search(_COMMENT.sub(b"", document[:_PROLOG_BYTES]))
-    name = first[1] if first else b""
-    if name == b"sequence-cwu":
-        raise NotAPatentError("sequence listing")
-    if name not in _ROOTS:
-        raise NotAPatentError("not red-book XML")
-    return _ROOTS[name]
+@dataclass(frozen=True)
+class Facts:
+    """What the front page says, in the same words for all formats; symbols are written "A01C 7/04" and "224/42.07"."""
 
+    format: Format
+    document: Literal["grant", "application"]
+    number: str
+    country: str = ""
+    kind: str = ""
+    date: str = ""
+    filed: str = ""
+    type: str = ""
+    application: str = ""
+    title: str = ""
+    inventors: tuple[str, ...] = ()
+    assignees: tuple[str, ...] = ()
+    cpc: tuple[str, ...] = ()
+    ipc: tuple[str, ...] = ()
+    uspc: tuple[str, ...] = ()
+    locarno: str = ""
 
-def _patent(root: _Element, kind: str) -> Patent:
-    front = next((child for child in root if str(child.tag).startswith("us-bibliographic-data-")), None)
-    identity = None if front is None else front.find("publication-reference/document-id")
-    if front is None or identity is None or not _field(identity, "doc-number"):
-        raise NotAPatentError("no document number")
-    claims = tuple(_claims(root))
-    number = "".join(_field(identity, name) for name in ("country", "doc-number", "kind"))
-    application = _field(front, "application-reference/document-id/doc-number")
-    names = _inventors(front)
-    facts: dict[str, Any] = {
-        "document": kind,
-        "date": _field(identity, "date"),
-        "type": next((e.get("appl-type", "") for e in front.iterchildren("application-reference")), ""),
-        "application": application,
-        "cpc": _symbols(front, "classification-cpc"),
-        "ipc": _symbols(front, "classification-ipcr") or _main_ipc(front),
-        "locarno": _field(front, "classification-locarno/main-classification"),
-        "assignees": _assignees(front),
-        "claims": len(claims),
-        "independent_claims": sum(not claim.depends_on for claim in claims),
-    }
-    return Patent(
-        id=number,
-        title=_field(front, "invention-title"),
-        abstract=tuple(_paragraphs(root.find("abstract"))),
-        description=tuple(_paragraphs(root.find("description"))),
-        statement=_field(root, "us-claim-statement") or "What is claimed is:",
-        claims=claims,
-        group=(names[0] if names else application) or number,
-        meta={name: value for name, value in facts.items() if value not in ("", [])},
-    )
-
-
-def _field(element: _Element, path: str) -> str:
-    found = element.find(path)
-    return "" if found is None else " ".join(text_of(found).split())
-
-
-def _paragraphs(element: _Element | None) -> Iterator[str]:
-    """Headings and paragraphs in order; what wraps them (`description-of-drawings`) does not count."""
-    if element is None:
-        return
-    for child in element:
-        if child.tag in ("description-of-drawings", "abst-problem", "abst-solution"):
-            yield from _paragraphs(child)
-        elif isinstance(child.tag, str) and (text := text_of(child)):
-            yield text
-
-
-def _claims(root: _Element) -> Iterator[Claim]:
-    """The claims as printed. A nested claim text is a line of its own, indented by its depth.
-
-    A sole claim (designs) is printed without a number; in any other case a missing number is put back.
-    """
-    elements = list(root.iterfind("claims/claim"))
-    numbers: dict[str, int] = {}
-    for position, element in enumerate(elements, 1):
-        printed = re.match(r"\d+", element.get("num", ""))
-        numbers[element.get("id", f"claim {position}")] = int(printed[0]) if printed else position
-    for number, element in zip(numbers.values(), elements, strict=False):
-        text = text_of(element)
-        if len(elements) > 1 and not _NUMBERED.match(text):
-            text = f"{number}. {text}"
-        targets = [numbers.get(ref.get("idref", "")) for ref in element.iter("claim-ref")]
-        yield Claim(number, text, tuple(dict.fromkeys(t for t in targets if t and t != number)))
-
-
-def _inventors(front: _Element) -> list[str]:
-    """Names "Last, First" of the inventors, first-named first: before 2013 they are applicants."""
-    found = list(front.iterfind("us-parties/inventors/inventor/addressbook"))
-    found += front.iterfind("parties/applicants/applicant[@app-type='applicant-inventor']/addressbook")
-    found += front.iterfind("us-parties/us-applicants/us-applicant[@app-type='applicant-inventor']/addressbook")
-    names = [", ".join(filter(None, (_field(e, "last-name"), _field(e, "first-name")))) for e in found]
-    return [name for name in names if name]
-
-
-def _assignees(front: _Element) -> list[str]:
-    books = front.iterfind("assignees/assignee/addressbook")
-    return [name for book in books if (name := _field(book, "orgname") or _field(book, "last-name"))]
-
-
-def _symbols(front: _Element, tag: str) -> list[str]:
-    """CPC or IPC symbols, the main one first, each once: "A01C 7/04"."""
-    symbols = []
-    for element in front.iter(tag):
-        section, number, subclass, group, subgroup = (
-            _field(element, name) for name in ("section", "class", "subclass", "main-group", "subgroup")
+    def patent(
+        self,
+        abstract: tuple[str, ...],
+        description: tuple[str, ...],
+        claims: tuple[Claim, ...],
+        statement: str = "",
+        **further: Any,
+    ) -> Patent:
+        """The patent with this front page. `further`: facts that one format alone has."""
+        identity = self.country + self.number + self.kind
+        names = ("format", "document", "number", "kind", "date", "filed", "type", "application", "locarno")
+        facts: dict[str, Any] = {name: getattr(self, name) for name in names}
+        facts |= {name: list(getattr(self, name)) for name in ("assignees", "cpc", "ipc", "uspc")}
+        facts |= {
+            "claims": len(claims),
+            "independent_claims": sum(not claim.depends_on for claim in claims),
+            "dependencies": {str(claim.number): list(claim.depends_on) for claim in claims if claim.depends_on},
+            **further,
+        }
+        return Patent(
+            id=identity,
+            title=self.title,
+            abstract=abstract,
+            description=description,
+            statement=statement or STATEMENT,
+            claims=claims,
+            group=(self.inventors[0] if self.inventors else self.application) or identity,
+            meta={name: value for name, value in facts.items() if value not in ("", [], {})},
         )
-        if section:
-            symbols.append(f"{section}{number}{subclass} {group}/{subgroup}")
-    return list(dict.fromkeys(symbols))
 
 
-def _main_ipc(front: _Element) -> list[str]:
-    """The IPC symbol of version 4.0, in columns: "A45F  504" is A45F 5/04."""
-    text = "" if (found := front.find("classification-ipc/main-classification")) is None else found.text or ""
-    subclass, group, subgroup = text[:4], text[4:7].strip(), text[7:].strip()
-    return [f"{subclass} {group}/{subgroup}"] if group and subgroup else []
+def parse(document: bytes) -> Patent:
+    """Read one document of the USPTO: ICE 4.x, PAP 1.x, ST.32 (XML or SGML) or APS ("Green Book") text.
+
+    Raises NotAPatentError: "not a patent document", "sequence listing", "damaged XML", "unknown entity",
+    "damaged text" or "no document number".
+    """
+    from domadapt_patent.redbook import aps, xml
+
+    return aps.parse(document) if aps.is_aps(document) else xml.parse(document)

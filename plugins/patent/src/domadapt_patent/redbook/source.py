@@ -1,22 +1,21 @@
-"""The source `patent.redbook`: grants and applications of the USPTO from red-book XML (ICE 4.x, since 2005).
-
-Older formats (PAP applications, SGML and Green Book grants) are rejected as "not red-book XML".
-"""
+"""The source `patent.redbook`: grants and applications of the USPTO in all its full-text formats since 1976."""
 
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from domadapt.components import NO_EFFECT, Options, Reject, Source
 from domadapt.errors import MissingError
-from domadapt_patent.redbook.patent import PARTS, NotAPatentError, Part, parse
-from domadapt_patent.redbook.split import SUFFIXES, DamagedArchiveError, documents
+from domadapt_patent.archives import ARCHIVES, PACKED, DamagedArchiveError, bare_name, damage_named, streams
+from domadapt_patent.redbook.patent import PARTS, NotAPatentError, Part, Patent, parse
+from domadapt_patent.redbook.split import SUFFIXES, documents, is_patent_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,31 +23,16 @@ if TYPE_CHECKING:
 BATCH_CHARACTERS = 4_000_000
 """A record batch is closed at this length: about 70 grants."""
 
+FOREIGN = "not a patent document"
 
-class RedbookSource(Source):
-    """Patents from weekly files, single documents, archives, or folders of these.
 
-    A document's group is its first-named inventor. An application, its grant and its continuations share
-    one specification and must lie on one side of a held-out split; the first inventor is what all of them
-    print. An assignee is missing from many applications (it is printed on request), an application
-    number changes with each continuation, and a class would put thousands of patents in one group.
-    Without an inventor: the application number, then the document's own.
-    """
+class PatentSource(Source):
+    """A source that reads patents from files, archives, or folders of these; formats say what a document is."""
 
-    name = "patent.redbook"
-
-    class Config(Options):
-        """Options of `patent.redbook`."""
-
-        path: Path | Annotated[list[Path], Field(min_length=1)] = Field(json_schema_extra=NO_EFFECT)
-        """File, folder or list of these: `.xml` as the USPTO ships it, also `.xml.xz`, `.xml.gz`, `.zip`.
-
-        Folders are searched at any depth. It does not count in the key: the contents do.
-        """
-
-        parts: tuple[Part, ...] = Field(PARTS, min_length=1)
-        """Parts of a patent to keep, printed in the usual order. Default all: claims and description are
-        two registers of one domain."""
+    license: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    origin: ClassVar[str]
+    """Where the files come from: the end of the sentence that says that there are none."""
 
     def fingerprint(self) -> str:
         """The contents of all files.
@@ -65,49 +49,125 @@ class RedbookSource(Source):
         Raises MissingError.
         """
         paths = self.config.path if isinstance(self.config.path, list) else [self.config.path]
-        return [file for path in paths for file in _files(path.expanduser())]
+        return [file for path in paths for file in self._files(path.expanduser())]
+
+    def _files(self, path: Path) -> list[Path]:
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise MissingError(f"{self.name}: {path} is not there; give `path` {self.origin}")
+        found = [file for file in path.rglob("*") if file.is_file() and self.belongs(file)]
+        if not found:
+            wanted, packed = ", ".join((*self.suffixes, ".zip", ".tar")), " or ".join(PACKED)
+            raise MissingError(
+                f"{self.name}: no file under {path} ends with {wanted}, or these and {packed}; check `path`"
+            )
+        return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+
+    def belongs(self, file: Path) -> bool:
+        """Whether a file found in a folder is to be read."""
+        return bare_name(file.name).endswith(self.suffixes) or file.name.lower().endswith(ARCHIVES)
+
+    @abstractmethod
+    def documents(self, file: Path) -> Iterator[tuple[str, bytes | None]]:
+        """The documents of a file with the name of the file and member; None for one that is too long.
+
+        Raises DamagedArchiveError after the documents that could be read.
+        """
+
+    @abstractmethod
+    def parse(self, document: bytes, where: str) -> Patent:
+        """Read a document. Raises NotAPatentError."""
 
     def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
-        """Yield the patents. Rejects: "not red-book XML", "sequence listing", "damaged XML", "unknown entity",
-        "no document number", "no text", "repeated", "too long", "damaged archive".
-        """
+        """Yield the patents; what cannot be read is rejected with its reason, each document once."""
 
         def found() -> Iterator[tuple[str, bytes | None]]:
             for file in self.files():
                 empty = True
                 try:
-                    for document in documents(file):
+                    for document in self.documents(file):
                         empty = False
                         yield document
                 except DamagedArchiveError:
                     reject("damaged archive", str(file))
                 else:
                     if empty:
-                        reject("not red-book XML", str(file))
+                        reject(FOREIGN, str(file))
 
-        yield from batches(found(), self.config.parts, self.name, "public domain (USPTO)", reject)
+        yield from batches(found(), self.config.parts, self.name, self.license, reject, self.parse)
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise MissingError(
-            f"patent.redbook: {path} is not there; give `path` the weekly files downloaded from "
-            "https://data.uspto.gov (Patent Grant or Application Full-Text Data, XML), or use the source patent.sample"
-        )
-    found = [file for file in path.rglob("*") if file.name.lower().endswith(SUFFIXES) and file.is_file()]
-    if not found:
-        raise MissingError(f"patent.redbook: no file under {path} ends with {', '.join(SUFFIXES)}; check `path`")
-    return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+class RedbookSource(PatentSource):
+    """Patents from weekly files, single documents, archives, or folders of these.
+
+    Rejects: "not a patent document", "sequence listing", "damaged XML", "damaged text", "unknown entity",
+    "no document number", "no text", "repeated", "too long", "damaged archive".
+
+    A document's group is its first-named inventor. An application, its grant and its continuations share
+    one specification and must lie on one side of a held-out split; the first inventor is what all of them
+    print. An assignee is missing from many applications (it is printed on request), an application
+    number changes with each continuation, and a class would put thousands of patents in one group.
+    Without an inventor: the application number, then the document's own.
+    """
+
+    name = "patent.redbook"
+    version = "2"
+    license = "public domain (USPTO)"
+    suffixes = SUFFIXES
+    origin = (
+        "the weekly files downloaded from https://data.uspto.gov (Patent Grant or Application Full-Text Data), "
+        "or use the source patent.sample"
+    )
+
+    class Config(Options):
+        """Options of `patent.redbook`."""
+
+        path: Path | Annotated[list[Path], Field(min_length=1)] = Field(json_schema_extra=NO_EFFECT)
+        """File, folder or list of these: red-book XML and SGML (since 2001) and Green Book text (1976 to 2001) as the
+        USPTO ships them, also packed (`.xz`, `.gz`) or in archives (`.zip`, `.tar`).
+
+        Folders are searched at any depth. It does not count in the key: the contents do.
+        """
+
+        parts: tuple[Part, ...] = Field(PARTS, min_length=1)
+        """Parts of a patent to keep, printed in the usual order. Default all: claims and description are
+        two registers of one domain."""
+
+    def belongs(self, file: Path) -> bool:
+        """By suffix; a `.txt` must also begin as the office's do."""
+        if not super().belongs(file):
+            return False
+        return not bare_name(file.name).endswith(".txt") or _is_text_of_patents(file)
+
+    def documents(self, file: Path) -> Iterator[tuple[str, bytes | None]]:
+        """The documents of a weekly file or an archive."""
+        return documents(file)
+
+    def parse(self, document: bytes, where: str) -> Patent:
+        """Read a document, whichever of the office's formats it has."""
+        return parse(document)
+
+
+def _is_text_of_patents(file: Path) -> bool:
+    try:
+        with damage_named():
+            return any(is_patent_text(stream.read(512)) for _, stream in streams(file, lambda member: False))
+    except DamagedArchiveError:
+        return True  # to be counted
 
 
 def batches(
-    found: Iterable[tuple[str, bytes | None]], parts: tuple[Part, ...], source: str, license: str, reject: Reject
+    found: Iterable[tuple[str, bytes | None]],
+    parts: Sequence[Part],
+    source: str,
+    license: str,
+    reject: Reject,
+    read: Callable[[bytes, str], Patent] = lambda document, where: parse(document),
 ) -> Iterator[pa.RecordBatch]:
-    """Parse XML documents and yield them as record batches of about `BATCH_CHARACTERS`.
+    """Parse documents and yield them as record batches of about `BATCH_CHARACTERS`.
 
-    found: (where it is from, the document or None when it is too long).
+    found: (where it is from, the document or None when it is too long).  read: what parses a document.
     """
     import pyarrow as pa
 
@@ -121,9 +181,22 @@ def batches(
     counted: Counter[str] = Counter()
     for where, document in found:
         counted[where] += 1
-        row = _row(document, parts, seen, reject, f"{where} document {counted[where]}")
-        if row is None:
+        place = f"{where} document {counted[where]}"
+        if document is None:
+            reject("too long", place)
             continue
+        try:
+            patent = read(document, where)
+        except NotAPatentError as error:
+            reject(error.reason, place)
+            continue
+        text = patent.text(tuple(parts))
+        if not text or patent.id in seen:
+            reject("repeated" if text else "no text", place)
+            continue
+        seen.add(patent.id)
+        meta = json.dumps(patent.meta, ensure_ascii=False, sort_keys=True)
+        row = {"id": patent.id, "text": text, "group": patent.group, "meta": meta}
         rows.append({**row, "source": source, "license": license})
         held += len(row["text"])
         if held >= BATCH_CHARACTERS:
@@ -131,23 +204,3 @@ def batches(
             rows, held = [], 0
     if rows:
         yield pa.RecordBatch.from_pylist(rows, schema)
-
-
-def _row(
-    document: bytes | None, parts: tuple[Part, ...], seen: set[str], reject: Reject, where: str
-) -> dict[str, str] | None:
-    if document is None:
-        reject("too long", where)
-        return None
-    try:
-        patent = parse(document)
-    except NotAPatentError as error:
-        reject(error.reason, where)
-        return None
-    text = patent.text(parts)
-    if not text or patent.id in seen:
-        reject("repeated" if text else "no text", where)
-        return None
-    seen.add(patent.id)
-    meta = json.dumps(patent.meta, ensure_ascii=False, sort_keys=True)
-    return {"id": patent.id, "text": text, "group": patent.group, "meta": meta}

@@ -6,7 +6,6 @@ Words are kept, layout is not: superscripts that are numbers become `10^-3`, sub
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -89,8 +88,10 @@ def _child(child: _Element) -> Iterator[str]:
 
 
 def _entity(name: str) -> str:
-    text = html.unescape(f"&{name};")
-    if text == f"&{name};":
+    from domadapt_patent.redbook.characters import of_entity
+
+    text = of_entity(name)
+    if text is None:
         raise UnknownEntityError(name)
     return text
 

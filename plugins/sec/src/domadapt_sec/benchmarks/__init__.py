@@ -1,4 +1,4 @@
-"""The pack's own benchmarks: small local tasks in lm-eval's format, beside the scripts that make them."""
+"""The pack's benchmarks in lm-eval's format: one with its data, and two public ones on files that a recipe names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 from domadapt.components import Benchmark
 
+FOLDER = Path(__file__).parent
 BENCHMARKS: tuple[Benchmark, ...] = (
-    Benchmark(
-        "sec_continuation", "Which sentence goes on with a passage of a filing (4 choices)", Path(__file__).parent
-    ),
+    Benchmark("sec_continuation", "Which sentence goes on with a passage of a filing (4 choices)", FOLDER),
+    Benchmark("financial_phrasebank", "Sentiment of financial news; data_dir with Sentences_50Agree.txt", FOLDER),
+    Benchmark("tatqa", "Questions on a table and its text; data_dir with tatqa_dataset_dev.json", FOLDER),
 )

@@ -71,7 +71,7 @@ class Opinions(Source):
 
 @hookimpl
 def adapt_register_domains():
-    return [DomainPack("law", "Court opinions", FOLDER / "recipes")]
+    return [DomainPack("law", "Court opinions", FOLDER / "recipes", FOLDER / "claims.yaml")]
 
 
 @hookimpl

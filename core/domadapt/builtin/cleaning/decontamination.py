@@ -1,0 +1,183 @@
+"""Drop documents that hold items of the recipe's benchmarks, and say which items were found.
+
+The rule is GPT-3's (Brown et al. 2020, appendix C): a document that shares a run of 13 words with an item has seen it;
+8 words for texts of fewer than 13. Words are compared in lower case without punctuation. One pass, 5 to 10 MB/s; memory
+is that of the items. n-grams are compared by 64-bit hashes: a false match is less likely than one in a billion per
+billion words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from domadapt.builtin.cleaning.benchmark_items import EVALUATOR, Item, benchmark_items
+from domadapt.builtin.cleaning.text import keep_rows
+from domadapt.builtin.cleaning.words import folded_words, ngram_hashes
+from domadapt.components import Benchmark, Cleaner, Options, Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+FILE = "contaminated.jsonl"
+MANY_TEXTS = 20
+"""An n-gram in fewer texts is never taken for the wording of a task."""
+
+
+class DecontaminationOptions(Options):
+    """Options of `decontaminate`."""
+
+    words: int = Field(13, ge=5, le=50)
+    """Words of a run that must not be shared with an item. 13: GPT-3's."""
+    short_words: int = Field(8, ge=4, le=50)
+    """The same for texts of an item with fewer than `words` words. Shorter ones cannot be looked for."""
+    wording: float = Field(0.1, gt=0, le=1)
+    """A run of words in more than this share of a task's texts (and in 20 at least) is the task's wording ("which of
+    the following best describes ..."), not looked for."""
+    share: float = Field(0, ge=0, le=1)
+    """Least share of an item's runs that one document must hold. 0: one run is enough, which finds leaked parts and
+    also what item and document both quote (laws, standard phrases, tables of one filing). 0.5: most of the item."""
+    drop: bool = True
+    """false: documents stay, the items that were found are written down all the same."""
+
+
+class NgramIndex:
+    """Which items hold a run of words. words: length of the runs."""
+
+    def __init__(self, words: int) -> None:
+        self.words = words
+        self._owners: dict[int, list[int]] = defaultdict(list)
+        self._sorted: np.ndarray | None = None
+
+    def add(self, item: int, ids: np.ndarray, without: set[int]) -> int:
+        """Remember all runs of a text but those in `without`; how many there are."""
+        hashes = set(ngram_hashes(ids, self.words).tolist()) - without
+        for value in hashes:
+            self._owners[value].append(item)
+        return len(hashes)
+
+    def find(self, ids: np.ndarray) -> Counter[int]:
+        """How many runs of each item a text holds. ids: of its words, 0 for those in no item."""
+        import numpy as np
+
+        if self._sorted is None:
+            self._sorted = np.array(sorted(self._owners), np.uint64)
+        if len(ids) < self.words or not self._sorted.size:
+            return Counter()
+        unknown = np.concatenate([[0], np.cumsum(ids == 0)])
+        whole = np.flatnonzero(unknown[self.words :] == unknown[: -self.words])
+        if not whole.size:
+            return Counter()
+        hashes = ngram_hashes(ids, self.words)[whole]
+        places = np.minimum(np.searchsorted(self._sorted, hashes), self._sorted.size - 1)
+        hits = set(hashes[self._sorted[places] == hashes].tolist())
+        return Counter(item for value in hits for item in self._owners[value])
+
+
+class Decontamination(Cleaner):
+    """Drops documents that share runs of words with items of the recipe's benchmarks."""
+
+    name: ClassVar[str] = "decontaminate"
+    Config: ClassVar[type[Options]] = DecontaminationOptions
+    reads_benchmarks: ClassVar[bool] = True
+    caveat: ClassVar[str] = "looks for items of lm-eval tasks; benchmarks of other evaluators are named as not checked"
+
+    def __init__(self, config: Options | None = None) -> None:
+        super().__init__(config)
+        self._items: list[Item] = []
+        self._vocabulary: dict[str, int] = {}
+        self._indexes = [NgramIndex(self.config.words), NgramIndex(self.config.short_words)]
+        self._runs: list[int] = []
+        self._unchecked: list[str] = []
+        self._found: dict[int, list[str]] = defaultdict(list)
+        self._documents: Counter[str] = Counter()
+
+    def prepare(self, stage: Stage, benchmarks: Sequence[Benchmark]) -> None:
+        """Read the items of all benchmarks. Raises MissingError or DataError when their data cannot be had."""
+        for benchmark in benchmarks:
+            if benchmark.evaluator != EVALUATOR:
+                self._unchecked.append(benchmark.name)
+                continue
+            self.add_items(benchmark_items(benchmark, stage.scratch / "benchmark", self.config.short_words))
+        if not benchmarks:
+            stage.event("warning", message="decontaminate: the recipe has no benchmark whose items could be looked for")
+        if self._unchecked:
+            named = ", ".join(self._unchecked)
+            stage.event("warning", message=f"decontaminate: items of {named} cannot be read and are not looked for")
+
+    def add_items(self, items: Sequence[Item]) -> None:
+        """Look for the items of one task."""
+        wording = self._wording(items)
+        for item in items:
+            number = len(self._items)
+            self._items.append(item)
+            self._runs.append(0)
+            for text in item.texts:
+                if (index := self._index(text)) is not None:
+                    self._runs[number] += index.add(number, self._ids_of_item(text), wording)
+
+    def _index(self, text: Sequence[str]) -> NgramIndex | None:
+        return next((index for index in self._indexes if len(text) >= index.words), None)
+
+    def _ids_of_item(self, text: Sequence[str]) -> np.ndarray:
+        import numpy as np
+
+        known = self._vocabulary
+        return np.array([known.setdefault(word, len(known) + 1) for word in text], np.uint64)
+
+    def _wording(self, items: Sequence[Item]) -> set[int]:
+        """Runs of words that too many different texts of a task share."""
+        texts = {tuple(text) for item in items for text in item.texts}
+        counts: Counter[int] = Counter()
+        for text in texts:
+            if (index := self._index(text)) is not None:
+                counts.update(set(ngram_hashes(self._ids_of_item(text), index.words).tolist()))
+        most = max(MANY_TEXTS - 1, self.config.wording * len(texts))
+        return {value for value, count in counts.items() if count > most}
+
+    def clean(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
+        """Keep the documents that hold no item."""
+        keep: list[bool] = []
+        dropped: Counter[str] = Counter()
+        columns = (batch[name].to_pylist() for name in ("text", "source", "id"))
+        for text, source, name in zip(*columns, strict=True):
+            found = self._items_in(text)
+            for item in found:
+                self._found[item].append(f"{source}:{name}")
+            stays = not found or not self.config.drop
+            keep.append(stays)
+            if found:
+                self._documents[source] += 1
+            if not stays:
+                dropped[f"holds items of {self._items[min(found)].task}"] += 1
+        return keep_rows(batch, keep), dropped
+
+    def _items_in(self, text: str) -> set[int]:
+        import numpy as np
+
+        words = folded_words(text)
+        known = self._vocabulary
+        ids = np.fromiter((known.get(word, 0) for word in words), np.uint64, len(words))
+        found: Counter[int] = sum((index.find(ids) for index in self._indexes), Counter())
+        return {item for item, runs in found.items() if runs >= self.config.share * self._runs[item]}
+
+    def finish(self, out: Path) -> dict[str, Any]:
+        """Write contaminated.jsonl: a line for each item that was found, with where. Facts: numbers by task."""
+        with (out / FILE).open("w", encoding="utf-8") as lines:
+            for number in sorted(self._found):
+                item, places = self._items[number], self._found[number]
+                line = {"task": item.task, "item": item.name, "documents": len(places), "first": places[0]}
+                lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        tasks: dict[str, dict[str, int]] = {}
+        for number, item in enumerate(self._items):
+            counts = tasks.setdefault(item.task, {"items": 0, "searchable": 0, "found": 0})
+            counts["items"] += 1
+            counts["searchable"] += self._runs[number] > 0
+            counts["found"] += number in self._found
+        return {"tasks": tasks, "documents": dict(self._documents), "unchecked": self._unchecked}

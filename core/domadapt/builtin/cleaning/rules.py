@@ -1,0 +1,68 @@
+"""What the quality filters share: a document is judged by rules with thresholds, and every rule is counted.
+
+A document is dropped by the first rule that it fails; the tally counts every rule that it fails, because rules overlap
+and a threshold can only be chosen by what it takes by itself.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from domadapt.builtin.cleaning.text import keep_rows
+from domadapt.components import Cleaner, Options
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class RuleOptions(Options):
+    """What every quality filter takes beside its thresholds. A threshold of null switches its rule off."""
+
+    sources: tuple[str, ...] = ()
+    """Sources (as `corpus.domain[].source` names them) whose documents are judged; all others pass. Default: all.
+    Made for web text, these rules take tables of filings and claims of patents for noise."""
+    drop: bool = True
+    """false: nothing is dropped, the rules are only counted, to see what each would take."""
+
+
+class RuleFilter(Cleaner):
+    """Drops documents that fail a rule."""
+
+    def __init__(self, config: Options | None = None) -> None:
+        super().__init__(config)
+        self.tally: Counter[str] = Counter()
+
+    @abstractmethod
+    def failures(self, text: str) -> Iterator[str]:
+        """The rules that a text fails, each as the reason that the funnel shows, in a fixed order."""
+
+    def clean(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
+        """Keep the documents that fail no rule, and those of sources that are not judged."""
+        keep: list[bool] = []
+        dropped: Counter[str] = Counter()
+        for text, judged in zip(batch["text"].to_pylist(), judged_rows(batch, self.config.sources), strict=True):
+            failed = list(self.failures(text)) if judged else []
+            self.tally.update(f"fails: {rule}" for rule in failed)
+            stays = not failed or not self.config.drop
+            keep.append(stays)
+            if not stays:
+                dropped[failed[0]] += 1
+        return keep_rows(batch, keep), dropped
+
+
+def judged_rows(batch: pa.RecordBatch, sources: Sequence[str]) -> list[bool]:
+    """Which documents come from the sources named; all for none named."""
+    return [not sources or source in sources for source in batch["source"].to_pylist()]
+
+
+def over(value: float, most: float | None) -> bool:
+    """Whether a value is above a threshold that may be switched off."""
+    return most is not None and value > most
+
+
+def under(value: float, least: float | None) -> bool:
+    """Whether a value is below a threshold that may be switched off."""
+    return least is not None and value < least

@@ -1,0 +1,262 @@
+"""The tables about the run: data, recipe, components, times, disk, versions, commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from domadapt.report.numbers import UNKNOWN, count, duration, size
+from domadapt.report.sheets import Cell, Rows, Table
+
+Entry = Mapping[str, Any]
+
+MOST_STAGES = 24
+"""Stages that all have a line; of more, those of one kind share one."""
+
+
+def reasons(step: Entry) -> str:
+    """Why documents were dropped: "too short 12, duplicate 3"."""
+    dropped = sorted(step["dropped"].items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{reason} {count(number)}" for reason, number in dropped if number)
+
+
+def funnel(corpus: Entry, side: str) -> Table:
+    """Documents in, kept and dropped, step by step."""
+    rows: Rows = []
+    for step in corpus["funnel"]:
+        counts = (step["in"], step["kept"], step["in"] - step["kept"])
+        rows.append([step["step"], reasons(step) or UNKNOWN, *map(_count, counts)])
+    headers = ["step", "dropped because", "in", "kept", "dropped"]
+    return Table(f"funnel-{side}", f"Documents of the {side} corpus", headers, headers, rows, 2)
+
+
+def splits(corpora: Entry) -> Table:
+    """Documents and bytes of each split."""
+    names = {"train": "training", "selection": "held out, selection", "report": "held out, report"}
+    rows: Rows = [
+        [side, names[split], _count(corpus["documents"][split]), _size(corpus["bytes"][split])]
+        for side, corpus in corpora.items()
+        for split in names
+    ]
+    headers = ["corpus", "split", "documents", "text"]
+    return Table("splits", "Splits after cleaning", headers, ["corpus", "split", "documents", "bytes"], rows, 2)
+
+
+def sources(origins: Sequence[Entry]) -> Table:
+    """Sources and licences of the training text."""
+    rows: Rows = [
+        [
+            entry["side"],
+            entry["source"],
+            Cell(entry["license"] or "not stated", (entry["license"],)),
+            _count(entry["documents"]),
+            _size(entry["bytes"]),
+            Cell(percent(entry["share"]), (entry["share"],)),
+        ]
+        for entry in origins
+    ]
+    headers = ["corpus", "source", "licence", "documents", "text", "share of tokens"]
+    fields = ["corpus", "source", "license", "documents", "bytes", "token_share"]
+    return Table("sources", "Where the training text comes from", headers, fields, rows, 3)
+
+
+def mixture(plan: Entry) -> Table:
+    """What was trained on."""
+    rows: Rows = [
+        [
+            part["name"],
+            _count(part["tokens"]),
+            Cell(f"{count(part['windows_used'])} of {count(part['windows'])}", (part["windows_used"], part["windows"])),
+            Cell(f"{part['epochs']:.2f}", (part["epochs"],)),
+            Cell(percent(part["share_asked"]), (part["share_asked"],)),
+            Cell(percent(part["share_achieved"]), (part["share_achieved"],)),
+        ]
+        for part in plan["parts"]
+    ]
+    caption = f"{count(plan['tokens'])} tokens in windows of {count(plan['seq_len'])}, order from seed {plan['seed']}"
+    headers = ["part", "tokens", "windows used", "epochs", "share asked", "share achieved"]
+    fields = ["part", "tokens", "windows_used", "windows", "epochs", "share_asked", "share_achieved"]
+    return Table("mixture", caption, headers, fields, rows)
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 with one decimal."""
+    return UNKNOWN if share is None else f"{100 * share:.1f} %"
+
+
+def models(entries: Sequence[Entry]) -> Table:
+    """The models with their digests and what their makers said."""
+    rows: Rows = [
+        [
+            m["label"],
+            m["role"],
+            Cell(m["digest"][:16], (m["digest"],)),
+            "; ".join(f"{k} {' '.join(v.split())}" for k, v in flattened(m["facts"])),
+        ]
+        for m in entries
+    ]
+    headers = ["model", "role", "digest", "facts"]
+    return Table("models", "Models", headers, headers, rows, 4)
+
+
+def recipe(data: Entry) -> Table:
+    """Every value of the resolved recipe and where it came from."""
+    rows: Rows = [[key, value, origin_of(key, data["origins"])] for key, value in flattened(data["recipe"])]
+    headers = ["key", "value", "origin"]
+    return Table("recipe", "Recipe, every value with its origin", headers, headers, rows, 3)
+
+
+def origin_of(key: str, origins: Mapping[str, str]) -> str:
+    """The origin of a value, else of the nearest section or list that holds it."""
+    parts = key.split(".")
+    for end in range(len(parts), 0, -1):
+        if (found := origins.get(".".join(parts[:end]))) is not None:
+            return found
+    return UNKNOWN
+
+
+def flattened(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, value as text) of nested data; list items are numbered, short lists of words stay one value."""
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from flattened(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and any(isinstance(item, (Mapping, list)) for item in value):
+        for i, item in enumerate(value):
+            yield from flattened(item, f"{key}.{i}")
+    else:
+        yield key, _written(value)
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ", ".join(map(_written, value)) or "none"
+    return "none" if value == {} else f"{value}"
+
+
+def providers(entries: Mapping[str, str]) -> Table:
+    """Which component of which distribution did the work."""
+    rows: Rows = [[k, v] for k, v in sorted(entries.items())]
+    return Table("components", "Components", ["component", "provided by"], ["component", "provider"], rows, 2)
+
+
+def ordered_stages(run_facts: Entry) -> list[tuple[str, Entry]]:
+    """The stages with their times, in the order they ran."""
+    return sorted(run_facts.get("stages", {}).items(), key=lambda item: item[1].get("started") or 0.0)
+
+
+def grouped_stages(run_facts: Entry) -> list[tuple[str, Entry]]:
+    """The stages in order; of more than MOST_STAGES those of one kind as one: all merges, the tasks of a model.
+
+    Seconds and disk are sums, the peak is the largest, and all of them are None where none is known.
+    """
+    ordered = ordered_stages(run_facts)
+    if len(ordered) <= MOST_STAGES:
+        return ordered
+    merges = {name.removeprefix("merge.") for name, _ in ordered if name.startswith("merge.")}
+    groups: dict[str, list[Entry]] = {}
+    for name, facts in ordered:
+        kind, _, rest = name.partition(".")
+        label = next((m for m in merges if rest.startswith(f"{m}.")), rest.rpartition(".")[0])
+        label = label.removesuffix(".bits_per_byte")
+        if kind == "eval":
+            key = f"evaluation of {len(merges)} merges" if label in merges else f"evaluation of {label}"
+        else:
+            key = f"{len(merges)} merges" if kind == "merge" else name
+        groups.setdefault(key, []).append(facts)
+    return [
+        (
+            key,
+            {
+                "seconds": _reduced(sum, own, "seconds"),
+                "peak_bytes": _reduced(max, own, "peak_bytes"),
+                "disk_bytes": _reduced(sum, own, "disk_bytes"),
+            },
+        )
+        for key, own in groups.items()
+    ]
+
+
+def _reduced(reduce: Callable[[list[float]], float], entries: Sequence[Entry], name: str) -> float | None:
+    known = [entry[name] for entry in entries if entry.get(name) is not None]
+    return reduce(known) if known else None
+
+
+def stages(run_facts: Entry) -> Table:
+    """Time, memory and disk by stage."""
+    rows: Rows = [
+        [
+            name,
+            Cell(duration(f.get("seconds")), (f.get("seconds"),)),
+            _size(f.get("peak_bytes")),
+            _size(f.get("disk_bytes")),
+        ]
+        for name, f in grouped_stages(run_facts)
+    ]
+    headers = ["stage", "took", "peak memory so far", "disk"]
+    return Table("stages", "Stages", headers, ["stage", "seconds", "peak_bytes", "disk_bytes"], rows)
+
+
+def speed(lines: Sequence[tuple[str, str, float | None]]) -> Table:
+    """Speed, memory and disk: what, value as text, value."""
+    rows: Rows = [[name, Cell(text, (value,))] for name, text, value in lines]
+    return Table("speed", "Speed, memory, disk", ["what", "value"], ["what", "value"], rows, 2)
+
+
+def versions(data: Entry) -> Table:
+    """Versions of the libraries, and of the distributions that brought the components."""
+    known = dict(data["run_facts"].get("versions", {}))
+    for provider in data["providers"].values():
+        name, _, number = provider.rpartition(" ")
+        known.setdefault(name, number)
+    rows: Rows = [
+        [name, known[name]] for name in sorted(known, key=lambda name: (not name.startswith("domadapt"), name))
+    ]
+    return Table("versions", "Versions", ["library", "version"], ["library", "version"], rows, 2)
+
+
+def machine(run_facts: Entry) -> Table:
+    """Everything else that may differ between two equal runs: host, processor, when."""
+    rest = {key: value for key, value in run_facts.items() if key not in ("stages", "versions")}
+    rows: Rows = [list(pair) for pair in flattened(rest)] if rest else []
+    return Table("machine", "Machine", ["fact", "value"], ["fact", "value"], rows, 2)
+
+
+def commands(data: Entry) -> list[tuple[str, str]]:
+    """(what it makes, command): the run as it was started, the run from its lock, and each merge by itself."""
+    lines = []
+    if started := data["run_facts"].get("command"):
+        lines.append(("this run, as it was started", started))
+    lines.append(("the same run, from its lock file", shlex.join(["adapt", "run", _lock(data)])))
+    merged = [m for m in data["models"] if m["role"] == "merged"]
+    lines += [(f"merge {m['label']}", merge_command(data, m)) for m in merged]
+    return lines
+
+
+def merge_command(data: Entry, model: Entry) -> str:
+    """The command that makes one merge anew; everything before it is reused."""
+    facts = model["facts"]
+    words = ["adapt", "run", _lock(data), "--merge", str(facts.get("method") or model["label"])]
+    if "arguments" in facts:  # of a sweep
+        words += [word for argument in facts["arguments"] for word in ("--set", argument)]
+        return shlex.join(words)
+    for knob in ("weight", "density"):
+        if isinstance(facts.get(knob), (int, float)):
+            words += ["--set", f"merge.{knob}={facts[knob]}"]
+    return shlex.join(words)
+
+
+def _lock(data: Entry) -> str:
+    return f"runs/{data['name']}/recipe.lock.yaml"
+
+
+def _count(value: float | None) -> Cell:
+    return Cell(count(value), (value,))
+
+
+def _size(value: float | None) -> Cell:
+    return Cell(size(value), (value,))

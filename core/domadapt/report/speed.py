@@ -1,0 +1,62 @@
+"""How fast a run was and what it took: tokens and floating-point operations a second, memory, disk.
+
+Operations are counted as 6 for each parameter and token plus 12 * layers * width * seq_len a token for attention
+(Chowdhery et al. 2022, arXiv 2204.02311, appendix B), of the forward and backward pass, over the whole training
+stage: start-up and held-out measurements are in the time, not in the count. No share of the machine's peak (MFU) is
+given, because nothing here knows that peak, and a guess would make the share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from domadapt.report.numbers import count, duration, size
+
+Entry = Mapping[str, Any]
+Line = tuple[str, str, float | None]
+
+
+def speed_lines(data: Entry) -> list[Line]:
+    """(what, value as text, value) of everything that is known."""
+    stages = data["run_facts"].get("stages", {})
+    timed = {name: f["seconds"] for name, f in stages.items() if f.get("seconds") is not None}
+    lines: list[Line] = []
+    if timed:
+        lines.append(("work of all stages", duration(total := sum(timed.values())), total))
+        evaluation = sum(seconds for name, seconds in timed.items() if name.startswith("eval."))
+        lines.append(("of it evaluation", duration(evaluation), evaluation))
+    lines += _training(data, timed.get("train"))
+    peak = max((f["peak_bytes"] for f in stages.values() if f.get("peak_bytes")), default=None)
+    if peak is not None:
+        lines.append(("peak memory of the process", size(peak), peak))
+    disk = [f["disk_bytes"] for f in stages.values() if f.get("disk_bytes") is not None]
+    if disk:
+        lines.append(("disk of all results", size(sum(disk)), sum(disk)))
+    return lines
+
+
+def _training(data: Entry, seconds: float | None) -> Iterator[Line]:
+    facts: Entry = next((m["facts"] for m in data["models"] if m["role"] == "cpt"), {})
+    tokens, parameters = facts.get("tokens"), facts.get("parameters")
+    if not seconds or not tokens or data["training"] is None:
+        return
+    yield "training", f"{count(tokens)} tokens in {duration(seconds)}", tokens
+    yield "training speed, whole stage", f"{count(tokens / seconds)} tokens/s", tokens / seconds
+    if parameters:
+        rate = tokens / seconds * operations_per_token(parameters, data["training"].get("shape"))
+        yield "training compute, whole stage", f"{_flops(rate)}/s", rate
+        device = facts.get("device", "this machine")
+        yield "share of peak (MFU)", f"not given: the peak of {device} is not known here", None
+
+
+def operations_per_token(parameters: float, shape: Entry | None) -> float:
+    """Floating-point operations of one training token. shape: layers, width (of all heads), seq_len."""
+    attention = 12 * shape["layers"] * shape["width"] * shape["seq_len"] if shape else 0
+    return 6 * parameters + attention
+
+
+def _flops(rate: float) -> str:
+    names = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP")
+    power = next((i for i in range(len(names)) if rate < 1000 ** (i + 1)), len(names) - 1)
+    return f"{rate / 1000**power:.3g} {names[power]}"

@@ -236,17 +236,20 @@ def _fp32(halves: Any) -> Any:
     return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def differences(bench: Bench) -> tuple[list[str], dict[str, float]]:
-    """Where the two sides' results differ more than they may, in words; and what was seen, by method."""
+def differences(bench: Bench, measured: dict[str, list[Measured]]) -> tuple[list[str], dict[str, float]]:
+    """Where the two sides' results differ more than they may, in words; and what was seen, by method.
+
+    The merges that are compared are the first round of those measured.
+    """
     found: list[str] = []
     seen: dict[str, float] = {}
     for method in METHODS:
         ours, theirs = bench.folder / "equal" / "ours", bench.folder / "equal" / "theirs"
-        bench.ours(method, out=ours)
-        bench.mergekit(method, out=theirs)
-        share = _compare(method, bench, ours, theirs, found)
-        seen[method] = share
-        print(f"{method:<16} {share:.6f} of all entries are equal bit for bit", flush=True)
+        measured[method] = [bench.ours(method, out=ours)]
+        measured[f"mergekit {method}"] = [bench.mergekit(method, out=theirs)]
+        seen[method] = _compare(method, bench, ours, theirs, found)
+        times = f"{measured[method][0].wall:.2f} s, mergekit {measured[f'mergekit {method}'][0].wall:.2f} s"
+        print(f"{method:<16} {seen[method]:.6f} of all entries are equal bit for bit; {times}", flush=True)
         shutil.rmtree(bench.folder / "equal")
     return found, seen
 
@@ -301,14 +304,13 @@ def run(bench: Bench, rounds: int) -> dict[str, Any]:
     """Equality, then every measurement in turn, `rounds` times."""
     write_parents(bench)
     bench.ours("linear")  # compiles the kernels, reads everything into the page cache
-    found, seen = differences(bench)
+    measured: dict[str, list[Measured]] = {}
+    found, seen = differences(bench, measured)
     if found:
         print("not equal:", *found, sep="\n  ")
         return {"equal": False, "limits": BARS}
     sides: dict[str, Callable[[], Measured]] = {
         "copy": lambda: bench.copy(publish=False),
-        "ties": lambda: bench.ours("ties"),
-        "mergekit ties": lambda: bench.mergekit("ties"),
         "copy, hashed": lambda: bench.copy(publish=True),
         "adapt merge": bench.published,
         "8 written": lambda: bench.ours("ties", "--candidates", *CANDIDATES),
@@ -316,12 +318,13 @@ def run(bench: Bench, rounds: int) -> dict[str, Any]:
         "ties, operators": lambda: bench.ours("ties", "--device", "operators"),
         "interpreter": lambda: bench.measure([sys.executable, "-c", IDLE]),
     }
-    for method in METHODS[1:]:
+    for method in METHODS:
         sides[method] = lambda method=method: bench.ours(method)  # type: ignore[misc]
         sides[f"mergekit {method}"] = lambda method=method: bench.mergekit(method)  # type: ignore[misc]
-    measured: dict[str, list[Measured]] = {side: [] for side in sides}
     for number in range(rounds):
         for side, start in list(sides.items())[:: 1 if number % 2 == 0 else -1]:
+            if len(measured.setdefault(side, [])) > number:
+                continue
             measured[side].append(start())
             print(f"round {number}: {side:<24} {measured[side][-1].wall:8.2f} s", flush=True)
     return {"equal": True, "equal_entries": seen, "limits": BARS, **report(bench, measured)}

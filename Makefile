@@ -19,6 +19,8 @@ test-all:
 
 bench:
 	$(PYTHON) bench/pipeline.py
+	$(PYTHON) bench/eval.py
+	$(PYTHON) bench/merge.py
 	$(PYTHON) bench/effect.py
 
 docs:

@@ -12,12 +12,13 @@ is a bug of the component and is reported with the component's name.
 
 from __future__ import annotations
 
+import itertools
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -43,8 +44,44 @@ class Options(BaseModel):
     does not count in the key of the stage.
     """
 
-    # defer_build: `adapt plugins` imports every Config and validates with none of them
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True)
+    # defer_build: `adapt plugins` imports every Config and validates with none of them. Docstrings wait too
+    # (`documented`): pydantic would read the source of every class at import, a millisecond each.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    @classmethod
+    def documented(cls) -> type[Self]:
+        """This class with the docstrings of its fields as their descriptions, for messages and `adapt schema`."""
+        if any(field.description is None for field in cls.model_fields.values()):
+            docs: dict[str, str] = {}
+            for base in reversed(cls.__mro__):
+                if issubclass(base, Options) and base is not Options:
+                    docs |= _attribute_docstrings(base)
+            for name, field in cls.model_fields.items():
+                field.description = field.description or docs.get(name)
+            cls.model_rebuild(force=True)
+        return cls
+
+
+def _attribute_docstrings(cls: type) -> dict[str, str]:
+    """The strings behind the annotated attributes of a class; nothing where its source is not at hand."""
+    import ast
+    import inspect
+    import textwrap
+
+    try:
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return {}
+    body = node.body if isinstance(node, ast.ClassDef) else []
+    return {
+        field.target.id: inspect.cleandoc(doc.value.value)
+        for field, doc in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(doc, ast.Expr)
+        and isinstance(doc.value, ast.Constant)
+        and isinstance(doc.value.value, str)
+    }
 
 
 NO_EFFECT: dict[str, Any] = {"x-adapt-no-effect": True}

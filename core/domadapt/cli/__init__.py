@@ -22,6 +22,7 @@ COMMANDS = {
     "plan": "Show what a run would do, what it would need and where each setting comes from.",
     "sweep": "Score many merges in memory and print the front of domain against general.",
     "merge": "Merge checkpoints made elsewhere, or merge a run another way.",
+    "corpus": "Make the corpora of a recipe, show their accounts, follow a document through the cleaning.",
     "status": "Show how far runs are.",
     "report": "Show where the report of a run is, or lay several runs over each other.",
     "compare": "Compare two runs or two models, task by task on the same items, with tests.",

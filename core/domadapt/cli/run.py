@@ -64,6 +64,7 @@ class StopFlag:
     metavar="ARM",
     help="Control arm to score beside the merges: self_merge, residual, domain_prompt. Again for several.",
 )
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Score at most N items a task (= eval.limit).")
 @click.option("--dry-run", is_flag=True, help="Show the plan, run nothing (= adapt plan).")
 def command(
     recipe: Path | None,
@@ -74,6 +75,7 @@ def command(
     first: str | None,
     fresh: bool,
     controls: tuple[str, ...],
+    limit: int | None,
     dry_run: bool,
 ) -> int | None:
     """Run a recipe: corpora, tokens, continual pre-training, merges, evaluations, report.
@@ -86,6 +88,8 @@ def command(
     """
     if controls:
         overrides = (*overrides, f"eval.controls={json.dumps(controls)}")
+    if limit is not None:
+        overrides = (*overrides, f"eval.limit={limit}")
     prepared = prepare(recipe, domain, merge, overrides, name)
     again = stages_again(prepared, first, fresh)
     if dry_run:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     Numbered = tuple[int, pa.RecordBatch]
 
-Seen = Callable[[int, "pa.RecordBatch", "pa.RecordBatch"], None]
-"""Called with (number of the step, batch before, batch after)."""
+Seen = Callable[[int, "pa.RecordBatch", "pa.RecordBatch", Mapping[str, int]], None]
+"""Called with (number of the step, batch before, batch after, dropped by reason)."""
 EXAMPLES = 5
 """Rejected documents of each reason that are remembered by name."""
 
@@ -85,7 +85,7 @@ def clean(
     cleaners: Sequence[Cleaner],
     accounts: Accounts,
     folder: Path,
-    seen: Seen = lambda step, before, after: None,
+    seen: Seen = lambda step, before, after, dropped: None,
 ) -> Iterator[Numbered]:
     """What is left of the documents after all steps. folder: for documents that wait; it is made and removed."""
     for step, cleaner in enumerate(cleaners, 1):
@@ -118,7 +118,7 @@ def _step(
                 f"{sum(dropped.values())} dropped; the two must add up"
             )
         accounts.book(source, step, batch.num_rows, after.num_rows, dropped)
-        seen(step, batch, after)
+        seen(step, batch, after, dropped)
         if after.num_rows:
             yield source, after
 

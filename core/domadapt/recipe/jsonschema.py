@@ -86,7 +86,7 @@ def _components(registry: Registry, kind: str) -> dict[str, type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {}
     for name in registry.names(kind):
         try:
-            found[name] = registry.find(kind, name).Config
+            found[name] = registry.find(kind, name).Config.documented()
         except LookupError:
             continue
     return found

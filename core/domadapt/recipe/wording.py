@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from domadapt.components import Options
 from domadapt.recipe.problems import MOST_PROBLEMS, Problem, nearest, shown
 from domadapt.recipe.schema import SYNONYMS, Recipe, keys_of
 from domadapt.recipe.tree import Location, Node, dotted
@@ -174,6 +175,8 @@ def _unknown_key(location: Location, key: str, parent: type[BaseModel] | None, o
 
 def _missing_key(location: Location, key: str, parent: type[BaseModel] | None, owner: str) -> str:
     of = f" of {owner}" if owner else ""
+    if parent is not None and issubclass(parent, Options):
+        parent = parent.documented()
     field = keys_of(parent).get(key) if parent is not None else None
     what = " ".join((field.description or "").split()) if field is not None else ""
     sentence = re.split(r"(?<=[a-z0-9\")])\. ", what)[0].rstrip(".")

@@ -41,13 +41,13 @@ def sweep_section(data: Entry) -> dict[str, Any] | None:
 
 def _front(sweep: Entry) -> Markup:
     """Domain against general as everywhere on the page; vetoed candidates are in the table only."""
-    points = [Point(a["label"], a["label"], _interval(a["general"]), _interval(a["domain"])) for a in sweep["anchors"]]
+    points = [Point(a["label"], a["label"], _paired(a["general"]), _paired(a["domain"])) for a in sweep["anchors"]]
     points += [
         Point(
             c["label"],
             "merged",
-            _interval(c["general"]),
-            _interval(c["domain"]),
+            _paired(c["general"]),
+            _paired(c["domain"]),
             chosen=c["chosen"],
             number=c["number"],
             told=f"domain {_text(c['domain'])}, general {_text(c['general'])}",
@@ -59,9 +59,11 @@ def _front(sweep: Entry) -> Markup:
     return scatter("sweep", general, domain, points)
 
 
-def _interval(score: Entry) -> tuple[float, float, float]:
-    value, low, high = (math.nan if score[key] is None else float(score[key]) for key in ("value", "low", "high"))
-    return value, low, high
+def _paired(score: Entry) -> tuple[float, float, float]:
+    """A score with the interval of its change to the instruct model: what documents have in common is no doubt here."""
+    change = score["change"]
+    low, high = (math.nan if change[key] is None else float(change[key] - change["value"]) for key in ("low", "high"))
+    return score["value"], score["value"] + low, score["value"] + high
 
 
 def _maps(candidates: Sequence[Entry], side: str) -> list[Markup]:

@@ -56,7 +56,7 @@ def test_no_item_is_part_of_the_sample_corpus(items: list[dict[str, Any]]) -> No
 
 
 def test_the_task_file_names_its_data_beside_it() -> None:
-    (benchmark,) = BENCHMARKS
+    benchmark = BENCHMARKS[0]
     file = benchmark.path / f"{benchmark.name}.yaml"
     task = yaml.safe_load(file.read_text("utf-8"))
     assert task["task"] == benchmark.name

@@ -144,10 +144,10 @@ def test_an_entity_bomb_is_refused_at_once() -> None:
     bomb = '<!ENTITY a "ha">' + "".join(
         f'<!ENTITY {n} "{f"&{m};" * 10}">' for m, n in zip("abcdefgh", "bcdefghi", strict=True)
     )
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(Rejected, match=r"damaged XML|nested entity"):
         parse(body("<p>&i;</p>", f"<!DOCTYPE article [{bomb}]>"))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     with pytest.raises(Rejected, match="nested entity"):
         parse(body("<p>&b;</p>", '<!DOCTYPE article [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]>'))
 
@@ -187,9 +187,9 @@ def test_encodings_other_than_utf8_are_read() -> None:
 
 def test_a_hostile_span_costs_nothing() -> None:
     cell = '<td colspan="999999999" rowspan="99999999999999999999">x</td>'
-    start = time.perf_counter()
+    start = time.process_time()
     assert blocks(f"<table><tr>{cell}<td>y</td></tr><tr><td>z</td></tr></table>")[0].startswith("x |")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_cell_that_spans_rows_and_columns_keeps_the_columns_in_place() -> None:
@@ -222,9 +222,9 @@ def test_a_table_in_a_cell_is_text_of_that_cell_once() -> None:
     ids=["long cell", "wide row"],
 )
 def test_a_small_file_cannot_grow_into_a_large_text(inner: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert verdict(body(inner).encode()) == ["text outgrows its file"]
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 BACK = """<back><ack><p>Thanks to all.</p></ack>
@@ -403,9 +403,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("inner", HOSTILE.values(), ids=HOSTILE.keys())
 def test_no_text_takes_quadratic_time(inner: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert verdict(body(f"<p>a</p>{inner}").encode()) == []
-    assert time.perf_counter() - start < 3, "some tenths of a second are usual, quadratic ones took minutes"
+    assert time.process_time() - start < 3, "some tenths of a second are usual, quadratic ones took minutes"
 
 
 @settings(max_examples=150, deadline=None)

@@ -20,9 +20,18 @@ def test_hook_sources_and_benchmarks_bring_the_documented_names() -> None:
     assert [source.name for source in plugin.adapt_register_sources()] == [
         "medical.jats",
         "medical.pubmed",
+        "medical.guidelines",
         "medical.sample",
     ]
-    assert [benchmark.name for benchmark in plugin.adapt_register_benchmarks()] == ["medical_continuation"]
+    assert [benchmark.name for benchmark in plugin.adapt_register_benchmarks()] == [
+        "medical_continuation",
+        "medical_sections",
+    ]
+
+
+def test_hook_evaluators_brings_the_one_that_a_benchmark_names() -> None:
+    (evaluator,) = plugin.adapt_register_evaluators()
+    assert [b.evaluator for b in plugin.adapt_register_benchmarks()] == ["lm_eval", evaluator.name]
 
 
 def test_registering_imports_nothing_heavy() -> None:
@@ -36,7 +45,7 @@ def test_registering_imports_nothing_heavy() -> None:
 
 def test_every_option_is_explained() -> None:
     for source in plugin.adapt_register_sources():
-        for name, field in source.Config.model_fields.items():
+        for name, field in source.Config.documented().model_fields.items():
             assert field.description, f"{source.name}: option {name} has no docstring"
 
 

@@ -23,8 +23,9 @@ from domadapt.errors import MissingError
 from domadapt_medical.jats.xml import Rejected
 from domadapt_medical.pubmed import stream as streaming
 from domadapt_medical.pubmed.citation import deleted_pmids, parse_citation
-from domadapt_medical.pubmed.source import Numbers, PubmedOptions, PubmedSource
+from domadapt_medical.pubmed.source import PubmedOptions, PubmedSource
 from domadapt_medical.pubmed.stream import pieces_of
+from domadapt_medical.seen import Numbers
 
 Rejections = tuple[list[tuple[str, str]], Callable[[str, str], None]]
 FULL = """<PubmedArticle><MedlineCitation Status="MEDLINE"><PMID Version="2">31</PMID><Article>
@@ -229,7 +230,7 @@ def test_cutting_takes_little_memory_and_linear_time_whatever_comes(
     pattern: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "MAX_CITATION", 1 << 20)
-    start = time.perf_counter()
+    start = time.process_time()
     tracemalloc.start()
     for piece in pieces_of(Endless(pattern, 2_500_000)):
         assert not piece.whole
@@ -237,7 +238,7 @@ def test_cutting_takes_little_memory_and_linear_time_whatever_comes(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4_000_000
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_an_article_too_long_for_memory_is_rejected(
     monkeypatch.setattr("domadapt_medical.files.MAX_BYTES", 100)
     (tmp_path / "a.xml.gz").write_bytes(gzip.compress(small(1)))
     assert read(rejections, path=tmp_path) == []
-    assert rejections[0] == [("over 64 MiB", "a.xml.gz")]
+    assert rejections[0] == [("over 32 MiB", "a.xml.gz")]
 
 
 def test_the_same_article_twice_is_kept_once_and_ids_are_unique(tmp_path: Path, rejections: Rejections) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from domadapt.components import Benchmark
 from domadapt_patent.benchmarks import BENCHMARKS
 from domadapt_patent.benchmarks.make import FILE, disturbed, encode
 from domadapt_patent.sample.source import SampleSource
@@ -81,26 +82,32 @@ def test_no_item_shares_13_words_in_a_row_with_the_sample_corpus(items: list[dic
         assert corpus.isdisjoint(runs(f"{item['prompt']} {item['choices'][item['answer']]}")), item["item"]
 
 
-def test_the_task_names_the_file_beside_it() -> None:
-    (benchmark,) = BENCHMARKS
+@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
+def test_the_task_names_the_file_beside_it(benchmark: Benchmark) -> None:
     task = yaml.safe_load((benchmark.path / f"{benchmark.name}.yaml").read_text(encoding="utf-8"))
     assert task["task"] == benchmark.name
-    assert benchmark.path / task["dataset_kwargs"]["data_files"]["test"] == FILE
+    assert (benchmark.path / task["dataset_kwargs"]["data_files"]["test"]).is_file()
     assert [metric["metric"] for metric in task["metric_list"]] == ["acc", "acc_norm"]
 
 
-def test_lm_eval_runs_the_task(tmp_path: Path, items: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lm_eval_runs_the_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import warnings
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    (benchmark,) = BENCHMARKS
-    task = yaml.safe_load((benchmark.path / f"{benchmark.name}.yaml").read_text(encoding="utf-8"))
-    task["dataset_kwargs"]["data_files"]["test"] = str(FILE)
-    task["dataset_kwargs"]["cache_dir"] = str(tmp_path / "cache")
     (tmp_path / "task").mkdir()
-    (tmp_path / "task" / "task.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
+    true: dict[str, set[str]] = {}
+    sizes: dict[str, int] = {}
+    for benchmark in BENCHMARKS:
+        task = yaml.safe_load((benchmark.path / f"{benchmark.name}.yaml").read_text(encoding="utf-8"))
+        data = benchmark.path / task["dataset_kwargs"]["data_files"]["test"]
+        task["dataset_kwargs"] = {"data_files": {"test": str(data)}, "cache_dir": str(tmp_path / "cache")}
+        (tmp_path / "task" / f"{benchmark.name}.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
+        lines = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+        sizes[benchmark.name] = len(lines)
+        for item in lines:
+            true.setdefault(item["prompt"], set()).add(" " + item["choices"][item["answer"]])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other people's packages
         from lm_eval import simple_evaluate
@@ -111,8 +118,7 @@ def test_lm_eval_runs_the_task(tmp_path: Path, items: list[dict[str, Any]], monk
             """Prefers the true ending, which it knows from the items."""
 
             def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-                true = {item["prompt"]: " " + item["choices"][item["answer"]] for item in items}
-                return [(0.0 if true[r.args[0]] == r.args[1] else -9.0, False) for r in requests]
+                return [(0.0 if r.args[1] in true[r.args[0]] else -9.0, False) for r in requests]
 
             def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
                 raise NotImplementedError
@@ -121,6 +127,7 @@ def test_lm_eval_runs_the_task(tmp_path: Path, items: list[dict[str, Any]], monk
                 raise NotImplementedError
 
         manager = TaskManager(include_path=[str(tmp_path / "task")], include_defaults=False)
-        results = simple_evaluate(model=Oracle(), tasks=[benchmark.name], task_manager=manager, bootstrap_iters=0)
-    assert results["results"][benchmark.name]["acc,none"] == 1.0
-    assert results["n-samples"][benchmark.name]["effective"] == len(items)
+        results = simple_evaluate(model=Oracle(), tasks=list(sizes), task_manager=manager, bootstrap_iters=0)
+    for name, size in sizes.items():
+        assert results["results"][name]["acc,none"] == 1.0
+        assert results["n-samples"][name]["effective"] == size

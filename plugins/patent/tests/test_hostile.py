@@ -25,20 +25,22 @@ FORMATS = {
 }
 REASONS = {
     "not a patent document", "sequence listing", "damaged XML", "damaged text", "unknown entity", "no document number",
+    "cut short",
 }  # fmt: skip
 formats = st.sampled_from(sorted(FORMATS))
 
 
 def reason(document: bytes) -> str:
     """Why a document is refused, "" when it is read; its text must be fit for UTF-8 files."""
+    text = refused = ""
     try:
         text = parse(document).text()
     except NotAPatentError as error:
-        assert error.reason in REASONS
-        return error.reason
+        refused = error.reason
     text.encode("utf-8")
     assert not any(ord(char) < 32 and char not in "\n\t" for char in text)
-    return ""
+    assert refused in REASONS or not refused
+    return refused
 
 
 @given(formats, st.integers(0, 2**32), st.integers(1, 12))
@@ -53,20 +55,23 @@ def test_changed_bytes_are_read_or_refused(name: str, seed: int, changes: int) -
 
 @given(formats, st.floats(0, 1))
 @settings(deadline=None)
-def test_a_cut_document_is_never_taken_for_a_whole_one_of_another_number(name: str, share: float) -> None:
+def test_a_cut_document_is_refused(name: str, share: float) -> None:
     data = FORMATS[name]
     cut = data[: int(len(data) * share)]
-    if name == "aps.txt":  # lines have no end mark: what is there is read
+    if name == "aps.txt" and cut.endswith(b"."):  # lines have no end mark: the front page counts the claims
         reason(cut)
+    elif name == "aps.txt" and cut.find(b"NUM  2.\nPAR") > 0:
+        assert parse(cut).claims[1].text.startswith("2.")
     elif cut.rstrip() != data.rstrip():
         assert reason(cut)
 
 
 _PIECES = st.sampled_from(
-    b"PATN\n|WKU  099000011\n|CLMS\n|NUM  1.\n|PAR  1. A\n|TBL  \n|      a\n|ABST\n|<PATDOC>|</PATDOC>|<SDOBI>|<B100>|"
-    b"<B110>1</B110>|<CLM ID='CLM-99999999999'>|<CLMSTEP LVL='999'>|<EMI FILE=x>|<patent-application-publication>|<claim>|"
-    b"<subdoc-claims>|<number>|<p>|&agr;|&b.alpha|& |&#xFFFFFFFF;|&#55296;|<!DOCTYPE x [|]>|<!--|-->|<?|?>|<![CDATA[|]]>|\xff|"
-    b"\x00|\x1a|\r|.sub.|.sup.|.alpha.|HHHHHT\n".split(b"|")
+    b"PATN\n|WKU  099000011\n|NCL  2\n|"
+    b"CLMS\n|NUM  1.\n|PAR  1. A\n|TBL  \n|      a\n|ABST\n|<PATDOC>|</PATDOC>|<SDOBI>|<B100>|"
+    b"<B110>1</B110>|<CLM ID='CLM-99999999999'>|<CLMSTEP LVL='999'>|<EMI FILE=x>|<patent-application-publication>|"
+    b"<claim>|<subdoc-claims>|<number>|<p>|&agr;|&b.alpha|& |&#xFFFFFFFF;|&#55296;|<!DOCTYPE x [|"
+    b"]>|<!--|-->|<?|?>|<![CDATA[|]]>|\xff|\x00|\x1a|\r|.sub.|.sup.|.alpha.|HHHHHT\n".split(b"|")
 )
 
 
@@ -106,7 +111,7 @@ def test_time_grows_with_length_and_not_with_its_square(unit: bytes, root: bytes
             reason(document or b"")
         return time.process_time() - start
 
-    small, large = seconds(1 << 18), seconds(1 << 20)
+    small, large = seconds(1 << 16), seconds(1 << 18)
     assert large < max(0.5, 10 * small)
 
 
@@ -130,9 +135,10 @@ def test_deep_nesting_is_refused_and_not_a_crash() -> None:
     assert reason(data.replace(b"<detailed-description>", b"<detailed-description>" + deep)) == "damaged XML"
 
 
-def test_a_green_book_grant_of_garbage_lines_keeps_its_number_only() -> None:
-    patent = parse_aps(b"PATN\nWKU  099000011\n" + b"xx\n" * 1000 + b"QQQQ\nZZZ  z\n")
-    assert (patent.id, patent.text()) == ("US09900001", "")
+def test_garbage_between_the_lines_of_a_green_book_grant_goes_with_the_line_before() -> None:
+    data = FORMATS["aps.txt"].replace(b"BSUM\n", b"xx\n" * 1000 + b"QQQQ\nZZZ  z\nBSUM\n")
+    assert parse_aps(data).claims == parse_aps(FORMATS["aps.txt"]).claims
+    assert parse_aps(data).abstract[0].startswith("A lamp with H2O at 10° C. xx xx")
 
 
 def test_memory_is_that_of_one_document_however_long_the_file() -> None:
@@ -161,6 +167,6 @@ def test_memory_is_that_of_one_document_however_long_the_file() -> None:
         tracemalloc.stop()
         return count, most
 
-    (few, small), (many, large) = peak(10), peak(100)
-    assert (few, many) == (800, 8000)
+    (few, small), (many, large) = peak(30), peak(120)
+    assert (few, many) == (2400, 9600)
     assert large < 1.2 * small < 16 << 20

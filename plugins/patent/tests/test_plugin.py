@@ -18,7 +18,8 @@ def test_the_entry_point_names_the_plugin() -> None:
 
 def test_the_pack_registers_its_domain_sources_and_benchmark() -> None:
     assert [pack.name for pack in plugin.adapt_register_domains()] == ["patent"]
-    assert [source.name for source in plugin.adapt_register_sources()] == ["patent.redbook", "patent.sample"]
+    names = [source.name for source in plugin.adapt_register_sources()]
+    assert names == ["patent.redbook", "patent.hupd", "patent.bigpatent", "patent.sample"]
     for benchmark in plugin.adapt_register_benchmarks():
         assert (benchmark.path / f"{benchmark.name}.yaml").is_file()
 

@@ -20,8 +20,8 @@ from domadapt_patent.redbook.source import RedbookSource
 
 Grant = Callable[..., bytes]
 REASONS = {
-    "not a patent document", "damaged text", "sequence listing", "damaged XML", "unknown entity", "no document number",
-    "no text", "repeated", "too long", "damaged archive",
+    "not a patent document", "damaged text", "cut short", "sequence listing", "damaged XML", "unknown entity",
+    "no document number", "no text", "repeated", "too long", "damaged archive",
 }  # fmt: skip
 
 

@@ -397,3 +397,91 @@ def test_large_inputs_come_in_several_batches(tmp_path: Path) -> None:
     (tmp_path / "many.txt").write_text("".join(document(PROSE, sequence=n) for n in range(1, 601)))
     source = FilingsSource(FilingsSource.Config(path=str(tmp_path)))
     assert [batch.num_rows for batch in source.read(lambda *why: None)] == [256, 256, 88]
+
+
+ANNUAL = f"""FORM 10-K
+For the fiscal year ended December 31, 1996
+EXAMPLE PUMPS INC
+(Exact name of registrant as specified in its charter)
+
+PART I
+
+ITEM 1. BUSINESS
+
+{PROSE * 3}
+
+PART II
+
+ITEM 7. MANAGEMENT'S DISCUSSION AND ANALYSIS
+
+{PROSE * 3}
+
+ITEMS 10 AND 11. DIRECTORS AND THEIR PAY
+
+{PROSE}
+
+SIGNATURES
+
+Jane Doe"""
+
+
+def test_the_places_of_the_items_are_in_the_metadata(tmp_path: Path) -> None:
+    (tmp_path / "filing.txt").write_text(TAB_HEADER + document(ANNUAL))
+    (row,), _ = read(path=str(tmp_path))
+    sections = json.loads(row["meta"])["sections"]
+    assert [(section["item"], section["title"]) for section in sections] == [
+        ("1", "BUSINESS"),
+        ("7", "MANAGEMENT'S DISCUSSION AND ANALYSIS"),
+        ("10", "DIRECTORS AND THEIR PAY"),
+        ("11", "DIRECTORS AND THEIR PAY"),
+    ]
+    assert row["text"][sections[0]["start"] : sections[0]["end"]] == f"ITEM 1. BUSINESS\n\n{PROSE * 3}"
+    assert json.loads(row["meta"])["items"] == ["1", "7", "10", "11"]
+
+
+def test_one_document_an_item_loses_no_word(tmp_path: Path) -> None:
+    (tmp_path / "filing.txt").write_text(TAB_HEADER + document(ANNUAL) + document("No items.", "EX-99", 2))
+    rows, _ = read(path=str(tmp_path), documents="item")
+    assert [row["id"].partition(":")[2] for row in rows] == ["1#front", "1#1", "1#7", "1#10-11", "1#back", "2"]
+    (whole, exhibit), _ = read(path=str(tmp_path))
+    kept = [word for row in rows[:-1] for word in row["text"].split()]
+    assert [word for word in whole["text"].split() if word not in ("PART", "I", "II")] == [
+        word for word in kept if word not in ("PART", "I", "II")
+    ]
+    metas = [json.loads(row["meta"]) for row in rows]
+    assert [meta.get("items") for meta in metas[:5]] == [None, ["1"], ["7"], ["10", "11"], None]
+    assert metas[1]["title"] == "BUSINESS"
+    assert {meta["accession"] for meta in metas} == {"0000123456-97-000007"}
+    assert rows[-1]["text"] == exhibit["text"]
+
+
+def test_item_json_tells_where_its_items_are(tmp_path: Path) -> None:
+    (tmp_path / "123456.json").write_text(json.dumps(ITEMS))
+    rows, _ = read(path=str(tmp_path), documents="item")
+    assert [(row["id"], row["text"]) for row in rows] == [
+        ("0000123456-97-000007#1", ITEMS["item_1"]),
+        ("0000123456-97-000007#2", ITEMS["item_2"]),
+    ]
+
+
+def test_the_cover_page_tells_what_nothing_else_does(tmp_path: Path) -> None:
+    (tmp_path / "a.htm").write_text(f"<html><body>{ANNUAL.replace(chr(10), '<br>')}</body></html>")
+    (tmp_path / "b.txt").write_text(f"SECURITIES AND EXCHANGE COMMISSION\n{ANNUAL}".replace("FORM 10-K", "FORM 8-K/A"))
+    rows, _ = read(path=str(tmp_path))
+    facts = [{key: json.loads(row["meta"])[key] for key in ("company", "form", "period")} for row in rows]
+    assert facts == [
+        {"company": "EXAMPLE PUMPS INC", "form": "10-K", "period": "1996-12-31"},
+        {"company": "EXAMPLE PUMPS INC", "form": "8-K/A", "period": "1996-12-31"},
+    ]
+    rows, reasons = read(path=str(tmp_path), forms=["10-K"])
+    assert (len(rows), reasons) == (1, {"form not wanted": 1})
+
+
+def test_page_furniture_is_kept_or_dropped_as_the_recipe_says(tmp_path: Path) -> None:
+    text = "".join(f"<p>Table of Contents</p><p>{PROSE * 6}</p><p>Pumps | {n}</p>" for n in range(1, 12))
+    (tmp_path / "a.htm").write_text(f"<html><body>{text}</body></html>")
+    (kept,), _ = read(path=str(tmp_path))
+    (dropped,), _ = read(path=str(tmp_path), furniture="drop")
+    assert (kept["text"].count("Table of Contents"), kept["text"].count("Pumps |")) == (11, 11)
+    assert (dropped["text"].count("Table of Contents"), dropped["text"].count("Pumps |")) == (1, 0)
+    assert dropped["text"].count(PROSE) == kept["text"].count(PROSE) == 66

@@ -32,7 +32,7 @@ def benchmark_items(benchmark: Benchmark, folder: Path, shortest: int) -> list[I
     shortest: texts of fewer words are left out; an item with no other is its question and answer in one.
     Raises MissingError or DataError when its data cannot be had.
     """
-    from lm_eval.tasks import TaskManager, get_task_dict
+    from lm_eval.tasks import TaskManager
 
     from domadapt.builtin.evaluating import lm_eval_tasks
     from domadapt.builtin.evaluating.task_override import write_override
@@ -40,9 +40,8 @@ def benchmark_items(benchmark: Benchmark, folder: Path, shortest: int) -> list[I
     folder.mkdir(parents=True, exist_ok=True)
     override = write_override(benchmark, folder, 0)
     with lm_eval_tasks._quiet(), lm_eval_tasks._offline(override.local), lm_eval_tasks._data_errors(benchmark):
-        task = get_task_dict([override.task], TaskManager(include_path=str(folder), include_defaults=False))[
-            override.task
-        ]
+        manager = TaskManager(include_path=str(folder), include_defaults=False)
+        task = manager.load([override.task])["tasks"][override.task]
         rows = list(task.eval_docs)
         names = _names(rows)
         texts = [_texts(task, row, shortest) for row in rows]

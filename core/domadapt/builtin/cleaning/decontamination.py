@@ -1,7 +1,7 @@
 """Drop documents that hold items of the recipe's benchmarks, and say which items were found.
 
 The rule is GPT-3's (Brown et al. 2020, appendix C): a document that shares a run of 13 words with an item has seen it;
-8 words for texts of fewer than 13. Words are compared in lower case without punctuation. One pass, 5 to 10 MB/s; memory
+8 words for items of fewer than 13. Words are compared in lower case without punctuation. One pass, 5 to 10 MB/s; memory
 is that of the items. n-grams are compared by 64-bit hashes: a false match is less likely than one in a billion per
 billion words.
 """
@@ -36,34 +36,35 @@ class DecontaminationOptions(Options):
     words: int = Field(13, ge=5, le=50)
     """Words of a run that must not be shared with an item. 13: GPT-3's."""
     short_words: int = Field(8, ge=4, le=50)
-    """The same for texts of an item with fewer than `words` words. Shorter ones cannot be looked for."""
+    """The same for items whose longest text has fewer than `words` words. Still shorter ones cannot be looked for."""
     wording: float = Field(0.1, gt=0, le=1)
     """A run of words in more than this share of a task's texts (and in 20 at least) is the task's wording ("which of
     the following best describes ..."), not looked for."""
     share: float = Field(0, ge=0, le=1)
-    """Least share of an item's runs that one document must hold. 0: one run is enough, which finds leaked parts and
-    also what item and document both quote (laws, standard phrases, tables of one filing). 0.5: most of the item."""
+    """Least share of the runs of one of an item's texts (question, passage, choices) that a document must hold.
+    0: one run is enough, which finds leaked parts, and also what item and document both quote (laws, standard phrases,
+    a filing's tables). 0.5: most of the question, say."""
     drop: bool = True
     """false: documents stay, the items that were found are written down all the same."""
 
 
 class NgramIndex:
-    """Which items hold a run of words. words: length of the runs."""
+    """Which texts of items hold a run of words. words: length of the runs."""
 
     def __init__(self, words: int) -> None:
         self.words = words
         self._owners: dict[int, list[int]] = defaultdict(list)
         self._sorted: np.ndarray | None = None
 
-    def add(self, item: int, ids: np.ndarray, without: set[int]) -> int:
+    def add(self, text: int, ids: np.ndarray, without: set[int]) -> int:
         """Remember all runs of a text but those in `without`; how many there are."""
         hashes = set(ngram_hashes(ids, self.words).tolist()) - without
         for value in hashes:
-            self._owners[value].append(item)
+            self._owners[value].append(text)
         return len(hashes)
 
     def find(self, ids: np.ndarray) -> Counter[int]:
-        """How many runs of each item a text holds. ids: of its words, 0 for those in no item."""
+        """How many runs of each text a document holds. ids: of its words, 0 for those in no item."""
         import numpy as np
 
         if self._sorted is None:
@@ -77,7 +78,7 @@ class NgramIndex:
         hashes = ngram_hashes(ids, self.words)[whole]
         places = np.minimum(np.searchsorted(self._sorted, hashes), self._sorted.size - 1)
         hits = set(hashes[self._sorted[places] == hashes].tolist())
-        return Counter(item for value in hits for item in self._owners[value])
+        return Counter(text for value in hits for text in self._owners[value])
 
 
 class Decontamination(Cleaner):
@@ -93,7 +94,8 @@ class Decontamination(Cleaner):
         self._items: list[Item] = []
         self._vocabulary: dict[str, int] = {}
         self._indexes = [NgramIndex(self.config.words), NgramIndex(self.config.short_words)]
-        self._runs: list[int] = []
+        self._texts: list[tuple[int, int]] = []
+        """(number of its item, runs to look for) of every text."""
         self._unchecked: list[str] = []
         self._found: dict[int, list[str]] = defaultdict(list)
         self._documents: Counter[str] = Counter()
@@ -115,15 +117,20 @@ class Decontamination(Cleaner):
         """Look for the items of one task."""
         wording = self._wording(items)
         for item in items:
-            number = len(self._items)
             self._items.append(item)
-            self._runs.append(0)
-            for text in item.texts:
-                if (index := self._index(text)) is not None:
-                    self._runs[number] += index.add(number, self._ids_of_item(text), wording)
+            for text, index in self._searched(item):
+                runs = index.add(len(self._texts), self._ids_of_item(text), wording)
+                self._texts.append((len(self._items) - 1, runs))
 
-    def _index(self, text: Sequence[str]) -> NgramIndex | None:
-        return next((index for index in self._indexes if len(text) >= index.words), None)
+    def _searched(self, item: Item) -> list[tuple[Sequence[str], NgramIndex]]:
+        """The texts by which an item is looked for: the long ones, or, where it has none, the short ones.
+
+        A choice of nine words beside a question of thirty is a phrase that anybody may use.
+        """
+        for index in self._indexes:
+            if texts := [text for text in item.texts if len(text) >= index.words]:
+                return [(text, index) for text in texts]
+        return []
 
     def _ids_of_item(self, text: Sequence[str]) -> np.ndarray:
         import numpy as np
@@ -133,11 +140,10 @@ class Decontamination(Cleaner):
 
     def _wording(self, items: Sequence[Item]) -> set[int]:
         """Runs of words that too many different texts of a task share."""
-        texts = {tuple(text) for item in items for text in item.texts}
+        texts = {(tuple(text), index.words) for item in items for text, index in self._searched(item)}
         counts: Counter[int] = Counter()
-        for text in texts:
-            if (index := self._index(text)) is not None:
-                counts.update(set(ngram_hashes(self._ids_of_item(text), index.words).tolist()))
+        for text, words in texts:
+            counts.update(set(ngram_hashes(self._ids_of_item(text), words).tolist()))
         most = max(MANY_TEXTS - 1, self.config.wording * len(texts))
         return {value for value, count in counts.items() if count > most}
 
@@ -165,7 +171,8 @@ class Decontamination(Cleaner):
         known = self._vocabulary
         ids = np.fromiter((known.get(word, 0) for word in words), np.uint64, len(words))
         found: Counter[int] = sum((index.find(ids) for index in self._indexes), Counter())
-        return {item for item, runs in found.items() if runs >= self.config.share * self._runs[item]}
+        texts = ((self._texts[text], runs) for text, runs in found.items())
+        return {item for (item, whole), runs in texts if runs >= self.config.share * whole}
 
     def finish(self, out: Path) -> dict[str, Any]:
         """Write contaminated.jsonl: a line for each item that was found, with where. Facts: numbers by task."""
@@ -174,10 +181,11 @@ class Decontamination(Cleaner):
                 item, places = self._items[number], self._found[number]
                 line = {"task": item.task, "item": item.name, "documents": len(places), "first": places[0]}
                 lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        searchable = {item for item, runs in self._texts if runs}
         tasks: dict[str, dict[str, int]] = {}
         for number, item in enumerate(self._items):
             counts = tasks.setdefault(item.task, {"items": 0, "searchable": 0, "found": 0})
             counts["items"] += 1
-            counts["searchable"] += self._runs[number] > 0
+            counts["searchable"] += number in searchable
             counts["found"] += number in self._found
         return {"tasks": tasks, "documents": dict(self._documents), "unchecked": self._unchecked}

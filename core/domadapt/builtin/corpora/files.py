@@ -1,6 +1,7 @@
 """Local text, JSONL and Parquet files as a source, plain or in .gz and .xz.
 
-A text file is one document; a line of a JSONL file or a row of a Parquet file is one document.
+A text file is one document; a line of a JSONL file or a row of a Parquet file is one document. Files are read in
+worker processes with limits of time and memory (`workers`), several at once, in the order of their names.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 from pydantic import AfterValidator
 
 from domadapt.builtin.corpora.batches import Document, record_batches
+from domadapt.builtin.corpora.workers import parse_in_workers
 from domadapt.components import Options, Reject, Source
 from domadapt.errors import MissingError
 from domadapt.pipeline.fingerprints import digest_files, named_files
@@ -56,6 +58,9 @@ class FilesOptions(Options):
     """Encoding of text and JSONL files; bytes that do not fit are replaced."""
 
 
+Input = tuple[str, Path, FilesOptions]
+
+
 class FilesSource(Source):
     """Text, JSONL and Parquet files."""
 
@@ -79,24 +84,44 @@ class FilesSource(Source):
         files = list(named_files(self._paths()))
         if not files:
             raise MissingError(f"source files: no file in {', '.join(map(str, self._paths()))}")
+        yield from parse_in_workers(read_file, self._inputs(files), reject)
+
+    def _inputs(self, files: list[tuple[str, Path]]) -> Iterator[tuple[str, Input]]:
         times = Counter[str]()
         for given, file in files:
             name = _encodable(given)
             times[name] += 1
             if times[name] > 1:  # a/x.txt and b/x.txt, given one by one, are both x.txt
                 name = f"{name} ({times[name]})"
-            kind = file.with_suffix("").suffix if file.suffix in COMPRESSED else file.suffix
-            try:
-                if kind in TEXT:
-                    yield from self._text(name, file, reject)
-                elif kind in LINES:
-                    yield from self._lines(name, file, reject)
-                elif kind == ".parquet" and file.suffix == ".parquet":
-                    yield from self._rows(name, file, reject)
-                else:
-                    reject("not text, JSONL or Parquet", name)
-            except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-                reject("unreadable file", f"{name}: {error}")
+            yield name, (name, file, self.config)
+
+
+def read_file(given: Input, reject: Reject) -> Iterator[Document]:
+    """The documents of one file: (its name in ids and rejections, where it lies, options)."""
+    name, file, config = given
+    yield from _Reader(config).documents(name, file, reject)
+
+
+class _Reader:
+    """Reads files with the options of the source."""
+
+    def __init__(self, config: FilesOptions) -> None:
+        self.config = config
+
+    def documents(self, name: str, file: Path, reject: Reject) -> Iterator[Document]:
+        """What a file of any kind holds; a damaged one is rejected."""
+        kind = file.with_suffix("").suffix if file.suffix in COMPRESSED else file.suffix
+        try:
+            if kind in TEXT:
+                yield from self._text(name, file, reject)
+            elif kind in LINES:
+                yield from self._lines(name, file, reject)
+            elif kind == ".parquet" and file.suffix == ".parquet":
+                yield from self._rows(name, file, reject)
+            else:
+                reject("not text, JSONL or Parquet", name)
+        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+            reject("unreadable file", f"{name}: {error}")
 
     def _open(self, file: Path) -> io.TextIOBase:
         opener = COMPRESSED.get(file.suffix, open)

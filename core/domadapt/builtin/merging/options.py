@@ -96,7 +96,7 @@ class MethodOptions(Options):
 
     engine: Literal["auto", "fast", "mergekit"] = "auto"
     """What does the arithmetic: adapt's own engine ("fast"), mergekit, or the fast one wherever it covers the
-    request ("auto"). The results are equal but for what ADR 5 lists."""
+    request ("auto"). The results are equal but for what ADR 6 lists."""
 
 
 class MergekitOptions(Options):

@@ -18,8 +18,9 @@ from typing import IO, Any
 from domadapt.components import Reject
 from domadapt.errors import DataError, MissingError
 
-MAX_BYTES = 64 << 20
-"""Longest article read. The longest of PMC's are about 20 MB; a bomb must not fill the memory."""
+MAX_BYTES = 32 << 20
+"""Longest article read. The longest of PMC's are about 20 MB; a bomb must not fill the memory: a parsed document takes
+up to 33 times its bytes (measured on paragraphs of one letter)."""
 
 MAX_HEADER = 1 << 20
 """Longest header of a member of an archive."""
@@ -76,6 +77,13 @@ def find_files(
         else:
             found.append((path.name, path))
     return found
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """A file as bytes, unpacked when its name ends in .gz or .xz."""
+    suffix = path.suffix.lower()
+    opener: Any = gzip.open if suffix == ".gz" else lzma.open if suffix == ".xz" else open
+    return opener(path, "rb")  # type: ignore[no-any-return]
 
 
 def read_documents(name: str, path: Path, reject: Reject) -> Iterator[tuple[str, bytes]]:
@@ -135,6 +143,6 @@ def _decoded(where: str, stream: IO[bytes], reject: Reject) -> Iterator[tuple[st
     compression = next((c for c in _OPENERS if c and where.lower().endswith(c)), "")
     data: bytes = _OPENERS[compression](stream).read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        reject("over 64 MiB", where)
+        reject("over 32 MiB", where)
     else:
         yield where, data

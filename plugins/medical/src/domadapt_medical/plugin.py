@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from domadapt import hookimpl
-from domadapt.components import Benchmark, DomainPack, Source
+from domadapt.components import Benchmark, DomainPack, Evaluator, Source
 from domadapt_medical.benchmarks import BENCHMARKS
+from domadapt_medical.benchmarks.sections import Sections
+from domadapt_medical.guidelines import GuidelinesSource
 from domadapt_medical.pubmed.source import PubmedSource
 from domadapt_medical.sample.source import SampleSource
 from domadapt_medical.source import JatsSource
@@ -24,11 +26,17 @@ def adapt_register_domains() -> Iterable[DomainPack]:
 
 @hookimpl
 def adapt_register_sources() -> Iterable[type[Source]]:
-    """`medical.jats`, `medical.pubmed` and `medical.sample`."""
-    return [JatsSource, PubmedSource, SampleSource]
+    """`medical.jats`, `medical.pubmed`, `medical.guidelines` and `medical.sample`."""
+    return [JatsSource, PubmedSource, GuidelinesSource, SampleSource]
 
 
 @hookimpl
 def adapt_register_benchmarks() -> Iterable[Benchmark]:
-    """`medical_continuation`."""
+    """`medical_continuation` and `medical_sections`."""
     return BENCHMARKS
+
+
+@hookimpl
+def adapt_register_evaluators() -> Iterable[type[Evaluator]]:
+    """`medical.sections`, which makes the items of `medical_sections`."""
+    return [Sections]

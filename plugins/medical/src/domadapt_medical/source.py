@@ -15,6 +15,7 @@ from pydantic import Field
 
 from domadapt.components import NO_EFFECT, Options, Reject, Source
 from domadapt_medical.files import find_files, read_documents
+from domadapt_medical.seen import Numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,6 +122,7 @@ class Documents:
     def __init__(self, source: str, group: str) -> None:
         self._source, self._group = source, group
         self._seen: set[str] = set()
+        self._seen_numbers = Numbers()  # of PubMed Central, where millions come
         self._rows: list[dict[str, str]] = []
         self.num_characters = 0
 
@@ -133,11 +135,10 @@ class Documents:
         if not name:
             stem = PurePosixPath(where.rpartition("!")[2]).name.partition(".")[0]
             number = 1
-            while (name := stem if number == 1 else f"{stem}-{number}") in self._seen:
+            while not self._is_new(name := stem if number == 1 else f"{stem}-{number}"):
                 number += 1
-        elif name in self._seen:
+        elif not self._is_new(name):
             return False
-        self._seen.add(name)
         journal = article.facts.get("issn") or article.facts.get("journal", "")
         self._rows.append(
             {
@@ -151,6 +152,17 @@ class Documents:
         )
         self.num_characters += len(article.text)
         return True
+
+    def _is_new(self, name: str) -> bool:
+        """Whether a name was not there before; it was from now on."""
+        digits = name.removeprefix("PMC")
+        if digits != name and digits.isascii() and digits.isdigit() and len(digits) <= 8 and digits[0] != "0":
+            is_new = int(digits) not in self._seen_numbers
+            self._seen_numbers.add(int(digits))
+        else:
+            is_new = name not in self._seen
+            self._seen.add(name)
+        return is_new
 
     def take(self) -> pa.RecordBatch:
         """What was collected since the last time."""

@@ -1,1 +1,1 @@
-"""Patents for domadapt: USPTO red-book XML, a sample corpus of fictional patents, a benchmark, recipes."""
+"""Patents for domadapt: USPTO full text since 1976, HUPD, BIGPATENT, a sample corpus, benchmarks, recipes."""

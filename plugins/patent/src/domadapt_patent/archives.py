@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import IO, cast
 
 PACKED = (".gz", ".xz")
+DEEPEST = 2
+"""Tars within an archive that are opened: HUPD and BIGPATENT pack archives of years and parts into one."""
+
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
 
 
@@ -60,22 +63,40 @@ def streams(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO
         if head[:2] == b"PK":
             archive = stack.enter_context(zipfile.ZipFile(path))
             for member in archive.infolist():
-                if not member.is_dir() and wanted(bare_name(member.filename)):
+                if not member.is_dir() and _may_hold(member.filename, wanted):
                     with archive.open(member) as inner:
-                        yield f"{path.name}/{member.filename}", _opened(inner)[0]
-        elif head[257:262] == b"ustar":
-            yield from _members(path.name, stream, wanted)
+                        yield from _inner(f"{path.name}/{member.filename}", inner, wanted, DEEPEST)
+        elif _is_tar(head):
+            yield from _members(path.name, stream, wanted, DEEPEST)
         else:
             yield path.name, stream
 
 
-def _members(name: str, stream: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
+def _members(
+    name: str, stream: IO[bytes], wanted: Callable[[str], bool], depth: int
+) -> Iterator[tuple[str, IO[bytes]]]:
     import tarfile
 
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
-            if member.isfile() and wanted(bare_name(member.name)) and (inner := archive.extractfile(member)):
-                yield f"{name}/{member.name}", _opened(inner)[0]
+            if member.isfile() and _may_hold(member.name, wanted) and (inner := archive.extractfile(member)):
+                yield from _inner(f"{name}/{member.name}", inner, wanted, depth)
+
+
+def _inner(name: str, member: IO[bytes], wanted: Callable[[str], bool], depth: int) -> Iterator[tuple[str, IO[bytes]]]:
+    stream, head = _opened(member)
+    if _is_tar(head) and depth:
+        yield from _members(name, stream, wanted, depth - 1)
+    elif wanted(bare_name(name)):
+        yield name, stream
+
+
+def _may_hold(name: str, wanted: Callable[[str], bool]) -> bool:
+    return wanted(bare_name(name)) or name.lower().endswith(ARCHIVES)
+
+
+def _is_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar"
 
 
 def _opened(stream: IO[bytes]) -> tuple[IO[bytes], bytes]:

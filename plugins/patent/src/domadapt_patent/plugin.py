@@ -8,6 +8,8 @@ from pathlib import Path
 from domadapt import hookimpl
 from domadapt.components import Benchmark, DomainPack, Source
 from domadapt_patent.benchmarks import BENCHMARKS
+from domadapt_patent.datasets.bigpatent import BigpatentSource
+from domadapt_patent.datasets.hupd import HupdSource
 from domadapt_patent.redbook.source import RedbookSource
 from domadapt_patent.sample.source import SampleSource
 
@@ -23,11 +25,12 @@ def adapt_register_domains() -> Iterable[DomainPack]:
 
 @hookimpl
 def adapt_register_sources() -> Iterable[type[Source]]:
-    """`patent.redbook` reads USPTO files, `patent.sample` makes patents of its own."""
-    return [RedbookSource, SampleSource]
+    """`patent.redbook` reads USPTO files, `patent.hupd` and `patent.bigpatent` those data sets; `patent.sample` makes
+    patents of its own."""
+    return [RedbookSource, HupdSource, BigpatentSource, SampleSource]
 
 
 @hookimpl
 def adapt_register_benchmarks() -> Iterable[Benchmark]:
-    """`patent_continuation`."""
+    """`patent_continuation`, and three out of the structure of patents."""
     return BENCHMARKS

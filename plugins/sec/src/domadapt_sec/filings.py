@@ -6,7 +6,7 @@ Reads one file at a time in one process, about 40 MB/s of HTML a core; nothing i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,24 +61,7 @@ class FilingsSource(Source):
 
     def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
         """Yield the documents, files in the order of their relative paths, parts in the order of the file."""
-        batch: list[Filing] = []
-        size = 0
-        for filing in self._unique(reject):
-            batch.append(filing)
-            size += len(filing.text)
-            if len(batch) >= BATCH_DOCUMENTS or size >= BATCH_CHARACTERS:
-                yield record_batch(batch, self.name)
-                batch, size = [], 0
-        if batch:
-            yield record_batch(batch, self.name)
-
-    def _unique(self, reject: Reject) -> Iterator[Filing]:
-        """All documents; an id seen before gets ~2, ~3, ... at its end."""
-        seen: dict[str, int] = {}
-        for filing in self._filings(reject):
-            seen[filing.id] = number = seen.get(filing.id, 0) + 1
-            whole = filing if number == 1 else replace(filing, id=f"{filing.id}~{number}")
-            yield from [whole] if self.config.documents == "filing" else by_item(whole)
+        yield from batches(self._filings(reject), self.name, self.config.documents)
 
     def _filings(self, reject: Reject) -> Iterator[Filing]:
         reading = Reading(self.config.forms, self.config.furniture, cover=True)
@@ -111,6 +94,29 @@ class FilingsSource(Source):
                 )
             files += found
         return files
+
+
+def batches(filings: Iterable[Filing], source: str, documents: Literal["filing", "item"]) -> Iterator[pa.RecordBatch]:
+    """Filings, or their items, as record batches of a few hundred documents."""
+    batch: list[Filing] = []
+    size = 0
+    for filing in _unique(filings):
+        for document in [filing] if documents == "filing" else by_item(filing):
+            batch.append(document)
+            size += len(document.text)
+            if len(batch) >= BATCH_DOCUMENTS or size >= BATCH_CHARACTERS:
+                yield record_batch(batch, source)
+                batch, size = [], 0
+    if batch:
+        yield record_batch(batch, source)
+
+
+def _unique(filings: Iterable[Filing]) -> Iterator[Filing]:
+    """An id seen before gets ~2, ~3, ... at its end."""
+    seen: dict[str, int] = {}
+    for filing in filings:
+        seen[filing.id] = number = seen.get(filing.id, 0) + 1
+        yield filing if number == 1 else replace(filing, id=f"{filing.id}~{number}")
 
 
 def record_batch(filings: list[Filing], source: str) -> pa.RecordBatch:

@@ -8,6 +8,7 @@ from pathlib import Path
 from domadapt import hookimpl
 from domadapt.components import Benchmark, DomainPack, Source
 from domadapt_sec.benchmarks import BENCHMARKS
+from domadapt_sec.edgar.source import EdgarSource
 from domadapt_sec.filings import FilingsSource
 from domadapt_sec.sample import SampleSource
 
@@ -23,8 +24,8 @@ def adapt_register_domains() -> Iterable[DomainPack]:
 
 @hookimpl
 def adapt_register_sources() -> Iterable[type[Source]]:
-    """`sec.filings` and `sec.sample`."""
-    return [FilingsSource, SampleSource]
+    """`sec.edgar`, `sec.filings` and `sec.sample`."""
+    return [EdgarSource, FilingsSource, SampleSource]
 
 
 @hookimpl

@@ -1,23 +1,22 @@
 """`medical.pubmed`: PubMed's baseline and update files, each citation once, in its newest version.
 
 Files are read from the newest to the oldest (NLM numbers them), so that the first version of a citation that is met is
-the one that holds and a deletion is known before what it deletes. What was met is one bit a PMID: 6 MB for all of
-PubMed. The list of deletions stands at the end of a file, so each file is run through once more, undecoded, to find
-it. Measured on medline16n0902: 3,300 citations, 21 MB of XML a second on one core.
+the one that holds and a deletion is known before what it deletes. What was met and what was deleted is a bit a PMID:
+10 MB for all of PubMed. The list of deletions stands at the end of a file, so each file is run through once more,
+undecoded, to find it. Measured on medline16n0902: 3,300 citations, 21 MB of XML a second on one core.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import lzma
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from domadapt.components import NO_EFFECT, Options, Reject, Source
+from domadapt_medical.seen import Numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from domadapt_medical.pubmed.citation import Citation
 
 _SUFFIXES = (".xml", ".xml.gz", ".xml.xz")
-_OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 
 
 class PubmedOptions(Options):
@@ -40,7 +38,7 @@ class PubmedOptions(Options):
     """Keep the labels of structured abstracts in front of their parts: "METHODS: ..."."""
 
     titles: bool = False
-    """Keep citations that have no abstract as their titles alone: a third of PubMed, a sentence each."""
+    """Keep citations that have no abstract as their titles alone, a sentence each."""
 
     languages: tuple[str, ...] = ()
     """Take only articles in these languages (`eng`, `ger`: ISO 639-2 as MEDLINE writes it). The abstract of most
@@ -120,36 +118,13 @@ class PubmedSource(Source):
         return Document(citation.pmid, text, group, citation.license, citation.facts)
 
 
-class Numbers:
-    """A set of whole numbers below 100 million, one bit each up to the largest."""
-
-    def __init__(self) -> None:
-        self._bits = bytearray()
-
-    def add(self, number: int) -> None:
-        """Put a number into the set."""
-        place = number >> 3
-        if place >= len(self._bits):
-            self._bits.extend(bytes(place + 1 - len(self._bits)))
-        self._bits[place] |= 1 << (number & 7)
-
-    def __contains__(self, number: int) -> bool:
-        place = number >> 3
-        return place < len(self._bits) and bool(self._bits[place] >> (number & 7) & 1)
-
-
-def _open(path: Path) -> IO[bytes]:
-    opener: Any = _OPENERS.get(path.suffix.lower(), open)
-    return opener(path, "rb")  # type: ignore[no-any-return]
-
-
 def _deleted_in(path: Path) -> Iterator[int]:
-    from domadapt_medical.files import DAMAGE
+    from domadapt_medical.files import DAMAGE, open_file
     from domadapt_medical.pubmed.citation import deleted_pmids
     from domadapt_medical.pubmed.stream import pieces_of
 
     try:
-        with _open(path) as stream:
+        with open_file(path) as stream:
             for piece in pieces_of(stream, ("DeleteCitation",)):
                 yield from deleted_pmids(piece.data)
     except DAMAGE:
@@ -158,19 +133,19 @@ def _deleted_in(path: Path) -> Iterator[int]:
 
 def _citations(name: str, path: Path, reject: Reject) -> Iterator[Citation]:
     """The citations of one file that can be read."""
-    from domadapt_medical.files import DAMAGE
+    from domadapt_medical.files import DAMAGE, open_file
     from domadapt_medical.jats.xml import Rejected
     from domadapt_medical.pubmed.citation import parse_citation, pmid_of
     from domadapt_medical.pubmed.stream import CITATIONS, HEAD, Tail, encoding_of, is_pubmed, is_set, pieces_of
 
     try:
-        with _open(path) as stream:
+        with open_file(path) as stream:
             head = stream.read(HEAD)
         if not is_pubmed(head):
             reject("not PubMed XML", name)
             return
         encoding = encoding_of(head)
-        with _open(path) as stream:
+        with open_file(path) as stream:
             tail = Tail(stream)
             for piece in pieces_of(tail, CITATIONS):
                 try:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import IO, NamedTuple, Protocol
 
 MAX_CITATION = 16 << 20
-"""Longest citation in bytes. The longest of PubMed's, with 3,000 authors, are about 2 MB."""
+"""Longest citation in bytes. Those of medline16n0902 have 6 kB on average."""
 
 HEAD = 4096
 """Bytes at the start of a file that say what it is."""

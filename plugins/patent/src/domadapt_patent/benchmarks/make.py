@@ -122,14 +122,14 @@ def items() -> Iterator[dict[str, object]]:
     per_patent: Counter[str] = Counter()
     per_kind: Counter[str] = Counter()
     seen: set[str] = set()
-    known = _sample_runs()
+    known = known_runs()
     for passage in pool:
         if per_patent[passage.patent] == MOST_PER_PATENT or per_kind[passage.kind] == NUM_ITEMS // 2:
             continue
         wrong = disturbed(passage.ending, rng)
         if len(wrong) < NUM_CHOICES - 1 or not seen.isdisjoint((passage.prompt, passage.ending)):
             continue
-        if not known.isdisjoint(_runs(f"{passage.prompt} {passage.ending}")):
+        if not known.isdisjoint(runs(f"{passage.prompt} {passage.ending}")):
             continue
         seen |= {passage.prompt, passage.ending}
         per_patent[passage.patent] += 1
@@ -144,16 +144,16 @@ def items() -> Iterator[dict[str, object]]:
         }
 
 
-def _runs(text: str) -> set[tuple[str, ...]]:
+def runs(text: str) -> set[tuple[str, ...]]:
     """All runs of `RUN` words."""
     words = re.findall(r"\w+", text.lower())
     return {tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1)}
 
 
-def _sample_runs() -> set[tuple[str, ...]]:
+def known_runs() -> frozenset[tuple[str, ...]]:
     """The runs of the default sample corpus."""
     texts = (text for batch in SampleSource().read(_refuse) for text in batch.column("text").to_pylist())
-    return set().union(*map(_runs, texts))
+    return frozenset().union(*map(runs, texts))
 
 
 def _refuse(reason: str, where: str) -> None:

@@ -16,7 +16,6 @@ from domadapt_patent.redbook.claims import DraftClaim, numbered
 from domadapt_patent.redbook.patent import Facts, NotAPatentError, Patent
 
 _FIRST = re.compile(rb"(?:\xef\xbb\xbf)?\s*PATN[ \t]*(?:\r?\n|\r|$)")
-_LINES = re.compile(r"\r\n|\n|\r")
 _TAG = re.compile(r"([A-Z]{4}|[A-Z][A-Z0-9]{2})(?: |$)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PICTURE = re.compile(r"#{2}[A-Z]{3}\d+#{2}")
@@ -56,32 +55,43 @@ def is_aps(document: bytes) -> bool:
 def parse(document: bytes) -> Patent:
     """Read one grant.
 
-    Raises NotAPatentError: "damaged text" (more than one character in a hundred is a control character) or
-    "no document number".
+    Raises NotAPatentError: "damaged text" (more than one character in a hundred is a control character), "no document
+    number" or "cut short" (the format has no end mark: fewer claims than the front page counts, and no full stop).
     """
     try:
         text = document.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = document.decode("latin-1")
-    text, removed = _CONTROL.subn(lambda found: "\n" if found[0] == "\r" else "", text.replace("\r\n", "\n"))
-    if removed - document.count(b"\r") > len(text) / 100:
+    text, removed = _CONTROL.subn("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    if removed > len(text) / 100:
         raise NotAPatentError("damaged text")
     sections = list(_sections(text))
-    number = sections[0].get("WKU").replace(" ", "")
+    number = next(iter(sections[0].all("WKU")), "").replace(" ", "")
     if not re.fullmatch(r"[A-Z0-9]{7,9}", number):
         raise NotAPatentError("no document number")
-    claims = [section for section in sections if section.name in _CLAIMS]
+    parts = [section for section in sections if section.name in _CLAIMS]
+    claims = numbered(list(_claims(parts)))
+    if _is_cut(text, len(claims), sections[0]):
+        raise NotAPatentError("cut short")
     return _facts(sections, number[:8]).patent(
         abstract=tuple(text for s in sections if s.name == "ABST" for text in _paragraphs(s)),
         description=tuple(text for s in sections if s.name in _DESCRIPTION for text in _paragraphs(s)),
-        claims=numbered(list(_claims(claims))),
-        statement=next((statement for s in claims if (statement := s.get("STM"))), ""),
+        claims=claims,
+        statement=next((statement for s in parts if (statement := s.get("STM"))), ""),
     )
+
+
+def _is_cut(text: str, num_claims: int, front: Section) -> bool:
+    """Whether the end is missing: claims, of which every kind but the defensive publication has some, come last."""
+    declared = front.get("NCL")
+    if not num_claims:
+        return front.get("APT") != "5"
+    return declared.isdigit() and num_claims < int(declared) and not text.rstrip().endswith(".")
 
 
 def _sections(text: str) -> Iterator[Section]:
     section = Section("PATN")
-    for line in _LINES.split(text):
+    for line in text.split("\n"):
         tag = _TAG.match(line)
         if tag and tag[1] in _SECTIONS and not line[4:].strip():
             if section.fields:
@@ -112,12 +122,22 @@ def _paragraphs(section: Section) -> Iterator[str]:
 
 
 def _claims(sections: Sequence[Section]) -> Iterator[DraftClaim]:
-    """Claims between their NUM fields; designs have one without a number. PA1 to PA9 are steps, indented."""
+    """Claims between their NUM fields; designs have one without a number. PA1 to PA9 are steps, indented.
+
+    Where NUM is missing, a paragraph that begins with the next number begins a claim.
+    """
     held: list[str] = []
     number: int | None = None
     place = 0
+    counted = any(tag == "NUM" for section in sections for tag, _ in section.fields)
     for section in sections:
-        for tag, lines in [*section.fields, ("NUM", ["end"])]:
+        for tag, lines in [*section.fields, ("NUM", [""])]:
+            opened = None if counted or tag != "PAR" else re.match(r"\s*(\d{1,4})\s*\. ", lines[0])
+            if opened and int(opened[1]) == place + bool(held) + 1:
+                if held:
+                    place += 1
+                    yield DraftClaim(str(place), number, "\n".join(held))
+                held, number = [], int(opened[1])
             if tag == "NUM":
                 if held:
                     place += 1

@@ -120,7 +120,7 @@ def parse(document: bytes) -> Patent:
     """Read one document of the USPTO: ICE 4.x, PAP 1.x, ST.32 (XML or SGML) or APS ("Green Book") text.
 
     Raises NotAPatentError: "not a patent document", "sequence listing", "damaged XML", "unknown entity",
-    "damaged text" or "no document number".
+    "damaged text", "cut short" or "no document number".
     """
     from domadapt_patent.redbook import aps, xml
 

@@ -101,8 +101,8 @@ class PatentSource(Source):
 class RedbookSource(PatentSource):
     """Patents from weekly files, single documents, archives, or folders of these.
 
-    Rejects: "not a patent document", "sequence listing", "damaged XML", "damaged text", "unknown entity",
-    "no document number", "no text", "repeated", "too long", "damaged archive".
+    Rejects: "not a patent document", "sequence listing", "damaged XML", "damaged text", "cut short",
+    "unknown entity", "no document number", "no text", "repeated", "too long", "damaged archive".
 
     A document's group is its first-named inventor. An application, its grant and its continuations share
     one specification and must lie on one side of a held-out split; the first inventor is what all of them

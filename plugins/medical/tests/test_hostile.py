@@ -98,6 +98,17 @@ def test_a_damaged_file_of_any_kind_is_read_or_counted(suffix: str, tmp_path_fac
     check()
 
 
+@pytest.mark.parametrize("size", [1, 3, 5, 11, 15, 40, -9, -1])
+def test_an_archive_cut_anywhere_is_said(size: int, tmp_path: Path) -> None:
+    whole = PACKED[".tar.gz"]
+    # with a name in its header, which tarfile's own reader cannot find cut
+    named = whole[:3] + bytes([whole[3] | 8]) + whole[4:10] + b"name\0" + whole[10:].removeprefix(b"name\0")
+    for number, data in enumerate((whole, named)):
+        (tmp_path / f"{number}.tar.gz").write_bytes(data[:size])
+    _, rejected = read(JatsSource(JatsOptions(path=tmp_path)))
+    assert {("damaged file", "0.tar.gz"), ("damaged file", "1.tar.gz")} <= set(rejected)
+
+
 def test_a_bomb_in_any_packing_costs_no_more_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("domadapt_medical.files.MAX_BYTES", 100_000)
     bomb = b"<article>" + b" " * 3_000_000

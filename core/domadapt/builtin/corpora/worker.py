@@ -1,9 +1,10 @@
 """The process in which documents are parsed: `python -m domadapt.builtin.corpora.worker`, started by `workers`.
 
 It speaks pickles, each after its length in 8 bytes, over stdin and stdout. First come the module path and the limits,
-then inputs, each the folder to work in, a function and a value; it answers with ("item", result), ("reject", (reason, where)),
-("failed", (kind, message)) or ("unusable", message) for a function that cannot be imported, and at the end of each
-input with ("done", None). Every answer is sent at once, so that a crash loses none. It ends when stdin does.
+then inputs, each the folder to work in, a function and a value. It answers with ("item", result),
+("reject", (reason, where)), ("failed", (kind, message)) or ("unusable", message) for a function that cannot be
+imported, and at the end of each input with ("done", None). Every answer is sent at once, so that a crash loses none. It
+ends when stdin does.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from domadapt.components import Reject
 from domadapt.errors import DataError, MissingError
@@ -114,14 +114,27 @@ def _read_zip(name: str, path: Path, reject: Reject) -> Iterator[tuple[str, byte
 
 
 def _read_tape(name: str, path: Path, reject: Reject) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
-        while (member := archive.next()) is not None:
-            # tarfile remembers all members: half a gigabyte for a package of PMC
-            archive.members.clear()  # type: ignore[attr-defined]
-            if member.isfile() and _is_article(member.name):
-                stream = archive.extractfile(member)
-                assert stream is not None  # tarfile: None only for what is no file
-                yield from _decoded(f"{name}!{member.name}", stream, reject)
+    # unpacked by gzip and lzma, not by tarfile: its own reader of streams stumbles over a cut header (TypeError) and
+    # checks no sum
+    with path.open("rb") as file, _unpacked(file) as stream:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
+            while (member := archive.next()) is not None:
+                # tarfile remembers all members: half a gigabyte for a package of PMC
+                archive.members.clear()  # type: ignore[attr-defined]
+                if member.isfile() and _is_article(member.name):
+                    content = archive.extractfile(member)
+                    assert content is not None  # tarfile: None only for what is no file
+                    yield from _decoded(f"{name}!{member.name}", content, reject)
+        while stream.read(1 << 18):
+            pass  # to the end, where the sum stands
+
+
+def _unpacked(file: BinaryIO) -> IO[bytes]:
+    """A stream's content, whatever its name says: `.tar` files are often gzip's."""
+    magic = file.read(6)
+    file.seek(0)
+    opener: Any = gzip.open if magic[:2] == b"\x1f\x8b" else lzma.open if magic == b"\xfd7zXZ\x00" else None
+    return opener(file, "rb") if opener else file
 
 
 class _Member(tarfile.TarInfo):

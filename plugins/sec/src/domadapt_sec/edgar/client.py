@@ -121,8 +121,8 @@ class EdgarClient:
             if not self.reached and next(connects, None) is None:
                 host = httpx.URL(url).host
                 raise MissingError(
-                    f"sec.edgar: {host} cannot be reached ({error}); connect to the network, or set `offline: true` to go on"
-                    " with what has been fetched"
+                    f"sec.edgar: {host} cannot be reached ({error}); connect to the network, or set `offline: true`"
+                    " to go on with what has been fetched"
                 ) from error
             raise _AgainError(f"{url}: {error}") from error
         except (httpx.TransportError, TransferError) as error:

@@ -68,7 +68,13 @@ def test_a_sweep_prints_the_front_and_a_run_goes_on_from_it(copied: Adapt) -> No
     assert report["sweep"] is None
 
 
-@pytest.mark.parametrize("search", [(), ("--search", "cma", "--budget", "6")], ids=["grid", "cma"])
+@pytest.mark.parametrize(
+    "search",
+    [
+        pytest.param((), id="grid"),
+        pytest.param(("--search", "cma", "--budget", "6"), id="cma", marks=pytest.mark.slow),
+    ],
+)
 def test_a_sweep_killed_at_random_moments_ends_with_the_same_front(
     copied: Adapt, finished: Adapt, tmp_path_factory: pytest.TempPathFactory, search: tuple[str, ...]
 ) -> None:
@@ -88,6 +94,7 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_same_front(
     assert written(copied) == written(calm), f"killed up to finding {reached}"
 
 
+@pytest.mark.slow
 def test_without_lists_a_default_grid_is_swept(copied: Adapt) -> None:
     copied("sweep", "--domain", "law", "--merge", "slerp")
     assert [c["label"] for c in written(copied)["candidates"]] == [f"slerp, weight 0.{w}" for w in (1, 3, 5, 7, 9)]

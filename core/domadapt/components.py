@@ -244,6 +244,12 @@ class Merger(Component):
     """
 
     uses_ancestor: ClassVar[bool] = False
+    ignores_weight: ClassVar[bool] = False
+    """Whether `merge.weight` has no part in it: a preset whose parameters are fixed."""
+    members: ClassVar[tuple[str, ...]] = ()
+    """Names of the merges it stands for, side by side; then it is never run itself."""
+    cpt_starts_from: ClassVar[str] = ""
+    """The only `model.start` it makes sense for, "" for any."""
 
     @abstractmethod
     def merge(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from domadapt.artifacts import MANIFEST, Artifact, Checkpoint, Corpus, Role, Scorecard, Sweep, TokenStore
-from domadapt.components import Benchmark, Component, EvalRequest, Evaluator, Side, Source, Stage
+from domadapt.components import Benchmark, Component, EvalRequest, Evaluator, Merger, Side, Source, Stage
 from domadapt.errors import DataError, MissingError, RecipeError
 from domadapt.pipeline import work
 from domadapt.pipeline.benchmarks import TaskFile, benchmark_files
@@ -270,7 +270,7 @@ def _add_merges(graph: Graph, resolved: ResolvedRecipe) -> None:
     general = "model.instruct" if "model.instruct" in graph.models else "model.base"
     weight = graph.recipe.merge.share
     for label, choice in resolved.mergers.items():
-        weighted = {} if getattr(choice.cls, "ignores_weight", False) else {"weight": weight}
+        weighted = {} if cast(type[Merger], choice.cls).ignores_weight else {"weight": weight}
         graph.add(
             Node(
                 f"merge.{label}",

@@ -109,7 +109,7 @@ def merging(method: Choice, weight: float, names: Mapping[str, str] | None = Non
         if facts.pop("finite", None) is not True:
             guards.check_finite(stage, out, "the merged model")
         aftercare.write_card(out, method.name, names or {}, facts)
-        shown: dict[str, Any] = {} if getattr(merger, "ignores_weight", False) else {"weight": weight}
+        shown: dict[str, Any] = {} if merger.ignores_weight else {"weight": weight}
         if (density := method.config.model_dump(exclude_unset=True).get("density")) is not None:
             shown["density"] = density
         tried = {"checks": aftercare.check_merged(stage, Checkpoint(out, role="merged"))} if try_it else {}

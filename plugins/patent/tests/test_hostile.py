@@ -169,4 +169,4 @@ def test_memory_is_that_of_one_document_however_long_the_file() -> None:
 
     (few, small), (many, large) = peak(30), peak(120)
     assert (few, many) == (2400, 9600)
-    assert large < 1.2 * small < 16 << 20
+    assert large < 1.5 * small < 16 << 20  # four times the input: memory that grew with it would be 4 times

@@ -9,9 +9,11 @@ from domadapt import hookimpl
 from domadapt.artifacts import Artifact
 from domadapt.builtin.cleaning.boilerplate import BoilerplateLines
 from domadapt.builtin.cleaning.decontamination import Decontamination
+from domadapt.builtin.cleaning.dsir import Dsir
 from domadapt.builtin.cleaning.duplicates import ExactDuplicates, MinHashDuplicates
 from domadapt.builtin.cleaning.gopher import Gopher
 from domadapt.builtin.cleaning.language import Language
+from domadapt.builtin.cleaning.perplexity_selection import PerplexitySelection
 from domadapt.builtin.cleaning.pii import Pii
 from domadapt.builtin.cleaning.repetition import Repetition
 from domadapt.builtin.cleaning.text import MinLength, Normalize
@@ -40,7 +42,7 @@ def adapt_register_sources() -> Iterable[type[Source]]:
 
 @hookimpl
 def adapt_register_cleaners() -> Iterable[type[Cleaner]]:
-    """Repair, normalisation, language, quality, personal data, lines that stand everywhere, duplicates."""
+    """Repair, language, quality, boilerplate, personal data, contamination, duplicates, selection."""
     return (
         UnicodeRepair,
         Normalize,
@@ -53,6 +55,8 @@ def adapt_register_cleaners() -> Iterable[type[Cleaner]]:
         BoilerplateLines,
         Pii,
         Decontamination,
+        PerplexitySelection,
+        Dsir,
         ExactDuplicates,
         MinHashDuplicates,
     )

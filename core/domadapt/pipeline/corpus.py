@@ -72,6 +72,7 @@ def build_corpus(
         groups, holdout, seed=stage.seed, where=stage.name, sizes=sizes_of_groups, most_held=holdout_documents
     )
     _write_splits(temporary, numbers, splits, holdout_documents, accounts, out)
+    _warn_of_rejections(accounts, stage)
     accounts.close(sum(count_rows(out / split) for split in SPLITS), stage.name)
     documents, sizes = (
         {split: sum(getattr(a, kind)[split] for a in accounts.sources) for split in SPLITS}
@@ -176,6 +177,19 @@ def _count(part: pa.RecordBatch, split: Split, account: SourceAccount) -> None:
             counted = account.licenses.setdefault(license, [0, 0])
             counted[0] += 1
             counted[1] += size
+
+
+def _warn_of_rejections(accounts: Accounts, stage: Stage) -> None:
+    """Say that a source could hardly be read: a corpus of what little was left may look like a success."""
+    for account in accounts.sources:
+        read = account.steps[0]
+        if 2 * read.dropped.total() > read.num_in:
+            why = ", ".join(f"{reason} {count:,}" for reason, count in read.dropped.most_common(3))
+            stage.event(
+                "warning",
+                message=f"source {account.source}: {read.dropped.total():,} of {read.num_in:,} documents could not be "
+                f"read ({why}); places are in the corpus's facts, rejected_examples",
+            )
 
 
 def _warn_of_few_groups(out: Path, stage: Stage, setting: str) -> None:

@@ -71,7 +71,7 @@ class LoopbackEdgar:
 
     def __init__(self, num_filings: int, seed: int = 0, fault_rate: float = 0.0, in_a_row: int = 3) -> None:
         self.files: dict[str, bytes] = {}
-        self.rng = random.Random(seed)
+        self.seed = seed
         self.fault_rate, self.in_a_row = fault_rate, in_a_row
         self.suffered: Counter[str] = Counter()
         self.served: Counter[str] = Counter()
@@ -97,9 +97,11 @@ class LoopbackEdgar:
                 self.block_after, self.blocked_until = -1, time.monotonic() + 1.0
             if time.monotonic() < self.blocked_until:
                 return "block page"
-            if self.suffered[path] < self.in_a_row and self.rng.random() < self.fault_rate:
+            # By file and attempt, so that the order in which threads come does not change what they meet.
+            rng = random.Random(f"{self.seed}/{path}/{self.suffered[path]}")
+            if self.suffered[path] < self.in_a_row and rng.random() < self.fault_rate:
                 self.suffered[path] += 1
-                return self.rng.choice(FAULTS)
+                return rng.choice(FAULTS)
         return ""
 
     @contextmanager

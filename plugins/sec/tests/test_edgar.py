@@ -27,7 +27,7 @@ from domadapt_sec.edgar.shelf import Shelf
 from domadapt_sec.edgar.source import EdgarSource
 
 sys.path.insert(0, str(Path(__file__).parent))
-from loopback_edgar import LoopbackEdgar, company, send, submission
+from loopback_edgar import FAULTS, LoopbackEdgar, company, send, submission
 
 QUICK = Patience(attempts=8, first_wait=0.01, longest_wait=0.05, lock_out=1.2, seconds=2.0, max_bytes=1 << 20)
 SPAN = {"start": "2023-01-01", "end": "2023-03-31"}
@@ -61,7 +61,7 @@ def read(made: EdgarSource) -> tuple[list[dict[str, str]], list[tuple[str, str]]
 
 @pytest.mark.usefixtures("brisk")
 def test_200_of_200_documents_arrive_through_every_fault_and_none_twice() -> None:
-    edgar = LoopbackEdgar(200, seed=1, fault_rate=0.25, in_a_row=2)
+    edgar = LoopbackEdgar(200, seed=1, fault_rate=0.3)
     edgar.block_after = 90
     with edgar.serving() as url:
         rows, rejected = read(source(url, **SPAN))
@@ -72,7 +72,7 @@ def test_200_of_200_documents_arrive_through_every_fault_and_none_twice() -> Non
         assert row["text"].count(f"kind {number}. ") == 1
         assert row["text"].endswith("all over the world.")
     faults = {fault for _, _, fault in edgar.arrivals}
-    assert {"block page", "429", "503", "reset", "cut", "short", "gzip cut", "error page"} <= faults
+    assert faults == {"", "block page", *FAULTS}
     assert max(edgar.served.values()) == 1
 
 
@@ -120,7 +120,6 @@ def test_a_killed_fetch_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(rows) == 30
     # At most the four that were under way came twice.
     assert sum(edgar.served.values()) <= 31 + 4
-    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
 
 
 @pytest.mark.usefixtures("brisk")
@@ -385,7 +384,9 @@ def test_a_real_daily_index_by_form_and_real_company_lists_are_read() -> None:
     assert unusable == 0
     assert len(entries) > 3000
     assert sum(entry.form == "10-K" for entry in entries) > 50
-    assert {entry.filed for entry in entries} == {"2020-03-18"}
+    # Some were filed long before they were disclosed.
+    assert sum(entry.filed == "2020-03-18" for entry in entries) > 0.9 * len(entries)
+    assert min(entry.filed for entry in entries) < "2020"
     recent, older = submission_entries(real("api/submissions_CIK0000320193.json.xz"), "320193")
     assert len(recent) >= 1000
     assert [name for name, _, _ in older] == ["CIK0000320193-submissions-001.json"]

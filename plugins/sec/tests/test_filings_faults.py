@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domadapt_sec.filings import Filing, FilingsSource, parse_file
+from domadapt_sec.item_documents import by_item
+from domadapt_sec.parsing import Reading
 from domadapt_sec.rejection import REASONS
 
 FRAGMENTS = [
@@ -50,6 +52,12 @@ FRAGMENTS = [
     b"\xff\xfe",
     b"SECURITIES AND EXCHANGE COMMISSION",
     b"Item 1A. ",
+    b"Item 1. Business\n",
+    b"Items 7 and 7A. Management's\n",
+    b"PART II\n",
+    b"SIGNATURES\n",
+    b"<p>Table of Contents</p>",
+    b"FORM 10-Q for the year ended May 1, 1999\n(Exact name of registrant",
     b"<![CDATA[",
     b"<!--",
     b"/>",
@@ -77,6 +85,32 @@ def test_any_bytes_give_documents_or_reasons_and_never_a_crash(data: bytes) -> N
         assert "\x00" not in filing.text
         json.dumps(dict(filing.meta), ensure_ascii=False).encode()
         (filing.text + filing.id + filing.group).encode()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(BYTES, st.sampled_from(["any.txt", "123_10K_2003_0000123456-03-000007.htm", "a.json"]))
+def test_any_bytes_read_with_every_option_give_items_within_the_text(data: bytes, name: str) -> None:
+    rejected: list[str] = []
+    reading = Reading(furniture="drop", cover=True)
+    for filing in parse_file(name, data, lambda reason, where: rejected.append(reason), reading):
+        pieces = list(by_item(filing))
+        assert pieces
+        assert all(0 <= section.start < section.end <= len(filing.text) for section in filing.sections)
+        assert all(piece.text.strip() and piece.text in filing.text for piece in pieces)
+        assert len({piece.id for piece in pieces}) == len(pieces)
+    assert set(rejected) <= set(REASONS)
+
+
+@pytest.mark.parametrize("keep", range(0, 100, 3))
+def test_a_filing_cut_anywhere_is_a_shorter_document_or_a_reason(keep: int) -> None:
+    whole = (
+        "<DOCUMENT>\n<TYPE>10-K\n<TEXT>\n<html><body><div style='display:none'>"
+        "<ix:header>us-gaap:Hidden</ix:header></div><p>Item 1. Business</p>"
+        "<table><tr><td>Net sales</td><td>$</td><td>391,035</td></tr></table></body></html>\n</TEXT>"
+    )
+    kept, rejected = parse("a.htm", whole[: len(whole) * keep // 100])
+    assert len(kept) + len(rejected) == 1
+    assert all(filing.text.strip() for filing in kept)
 
 
 @settings(max_examples=60, deadline=None)

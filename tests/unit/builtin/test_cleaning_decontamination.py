@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domadapt.artifacts import document_schema
+from domadapt.artifacts import Corpus, document_schema
 from domadapt.builtin.cleaning.benchmark_items import Item, benchmark_items
-from domadapt.builtin.cleaning.decontamination import FILE, Decontamination
+from domadapt.builtin.cleaning.decontamination import FILE, Decontamination, contaminated_items
 from domadapt.builtin.cleaning.words import folded_words
 from domadapt.components import Benchmark, Stage
+from domadapt.pipeline.store import publish
 
 TASKS = Path(__file__).parents[3] / "core" / "domadapt" / "builtin" / "evaluating" / "tasks"
 
@@ -195,3 +196,25 @@ def test_benchmarks_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["\ufffd" * 50, "\x00", "a" * 100_000, " ".join(["w"] * 1000)])
 def test_odd_documents_are_no_leaks(text: str) -> None:
     assert found(looking_for(" ".join(LONG)), text) == [False]
+
+
+def test_what_was_found_is_read_back_from_finished_corpora_by_benchmark(tmp_path: Path) -> None:
+    corpora = []
+    for number, leaked in enumerate(([LONG], [LONG, words(30, 6)])):
+        work = tmp_path / f"{number}.partial"
+        work.mkdir()
+        cleaner = looking_for(" ".join(words(30, 6)), " ".join(LONG))
+        found(cleaner, *map(" ".join, leaked))
+        facts = {"steps": {"decontaminate": cleaner.finish(work)}}
+        publish(work, tmp_path / str(number), {"kind": "corpus", "facts": facts})
+        corpora.append(Corpus(tmp_path / str(number)))
+    assert contaminated_items(corpora[:1]) == {"task": {"i1"}}
+    assert contaminated_items(corpora) == {"task": {"i0", "i1"}}
+    work = tmp_path / "clean.partial"
+    work.mkdir()
+    cleaner = looking_for(" ".join(LONG))
+    publish(work, tmp_path / "clean", {"kind": "corpus", "facts": {"steps": {"decontaminate": cleaner.finish(work)}}})
+    assert contaminated_items([Corpus(tmp_path / "clean")]) == {"task": set()}
+    work.mkdir()
+    publish(work, tmp_path / "without", {"kind": "corpus", "facts": {}})
+    assert contaminated_items([Corpus(tmp_path / "without")]) == {}

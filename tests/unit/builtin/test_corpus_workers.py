@@ -176,4 +176,4 @@ def test_a_parser_that_workers_cannot_import_is_a_fault_and_no_rejection(hostile
         with pytest.raises(StageError, match=r"a worker cannot load the parser .*parse_nothing"):
             read(local, documents("", ""))
     finally:
-        del hostile.parse_nothing  # type: ignore[attr-defined]
+        del hostile.parse_nothing

@@ -219,3 +219,15 @@ def test_books_in_which_anything_is_missing_are_refused(spoiled: int, what: str)
 def test_books_that_differ_from_the_disk_are_refused() -> None:
     with pytest.raises(StageError, match=r"4 documents were kept, but 3 lie in the shards"):
         booked(*RIGHT).close(3, "corpus.domain")
+
+
+@pytest.mark.parametrize(("bad", "told"), [(5, False), (6, True)])
+def test_a_source_that_could_hardly_be_read_is_named_with_the_reason(tmp_path: Path, bad: int, told: bool) -> None:
+    said: list[str] = []
+    stage = Stage("corpus.domain", "0" * 16, 1, "test", lambda *_: {}, tmp_path,
+                  emit=lambda kind, data: said.append(data["message"]) if kind == "warning" else None)  # fmt: skip
+    source = Given("poor", [*[(f"text {i}", "") for i in range(5)], *[None] * bad])
+    build_corpus([(source, None)], [], holdout=0.2, holdout_documents=9, out=tmp_path / "out", stage=stage)
+    hits = [message for message in said if message.startswith("source poor: 6 of 11 documents could not be read")]
+    assert bool(hits) is told
+    assert all("unreadable 6" in message for message in hits)

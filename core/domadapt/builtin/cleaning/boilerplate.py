@@ -86,11 +86,12 @@ class BoilerplateLines(Cleaner):
     def __init__(self, config: Options | None = None) -> None:
         super().__init__(config)
         self.tally: Counter[str] = Counter()
-        self._counts = LineCounts()
+        self._counts: LineCounts | None = None
         self._documents = 0
 
     def survey(self, batch: pa.RecordBatch, number: int) -> None:
         """Count the lines of all documents."""
+        self._counts = self._counts or LineCounts()
         self._documents += batch.num_rows
         for text in batch["text"].to_pylist():
             self._counts.add({key for line in text.split("\n") if (key := self._key(line))})
@@ -105,7 +106,7 @@ class BoilerplateLines(Cleaner):
         lines = text.split("\n")
         keys = [self._key(line) for line in lines]
         places = [place for place, key in enumerate(keys) if key]
-        if not places:
+        if not places or self._counts is None:
             return text
         wanted = min(250, max(self.config.documents, round(self.config.share * self._documents)))
         seen = self._counts.seen([keys[place] for place in places])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +24,8 @@ from domadapt.components import Benchmark, Cleaner, Options, Stage
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+    from domadapt.artifacts import Corpus
 
 FILE = "contaminated.jsonl"
 MANY_TEXTS = 20
@@ -189,3 +191,20 @@ class Decontamination(Cleaner):
             counts["searchable"] += number in searchable
             counts["found"] += number in self._found
         return {"tasks": tasks, "documents": dict(self._documents), "unchecked": self._unchecked}
+
+
+def contaminated_items(corpora: Iterable[Corpus]) -> Mapping[str, set[str]]:
+    """Items of each benchmark that were found in the text of any corpus, {} for one of which none was found.
+
+    Benchmarks that were not looked for are not in it.
+    """
+    found: dict[str, set[str]] = {}
+    for corpus in corpora:
+        for stated in corpus.facts.get("steps", {}).values():
+            for task in stated.get("tasks", {}):
+                found.setdefault(task, set())
+        for file in corpus.files(FILE):
+            for line in file.read_text(encoding="utf-8").splitlines():
+                one = json.loads(line)
+                found.setdefault(one["task"], set()).add(one["item"])
+    return found

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 from pydantic import AfterValidator
 
 from domadapt.builtin.corpora.batches import Document, record_batches
-from domadapt.builtin.corpora.workers import parse_in_workers
 from domadapt.components import Options, Reject, Source
 from domadapt.errors import MissingError
 from domadapt.pipeline.fingerprints import digest_files, named_files
@@ -81,6 +80,8 @@ class FilesSource(Source):
         yield from record_batches(_distinct(documents, reject) if self.config.id_field else documents, self.name)
 
     def _documents(self, reject: Reject) -> Iterator[Document]:
+        from domadapt.builtin.corpora.workers import parse_in_workers
+
         files = list(named_files(self._paths()))
         if not files:
             raise MissingError(f"source files: no file in {', '.join(map(str, self._paths()))}")

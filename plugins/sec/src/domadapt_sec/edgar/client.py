@@ -76,6 +76,8 @@ class EdgarClient:
     def __init__(self, pace: Pace, patience: Patience | None = None) -> None:
         import httpx
 
+        # stamina warns of each attempt; a fetch of thousands of files has hundreds that the next one mends.
+        logging.getLogger("stamina").setLevel(logging.ERROR)
         self.pace = pace
         self.patience = patience or Patience()
         self.reached = False

@@ -19,9 +19,11 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted. start, end: first and last day filed.  ciks: only these companies, by the submissions API.
-    accessions: only these, as CIK/ACCESSION, without any list.  forms: patterns.  limit: at most so many, the
-    earliest."""
+    """What is wanted.
+
+    start, end: first and last day filed, or of the daily lists.  ciks: only these companies, by the submissions API.
+    accessions: only these, as CIK/ACCESSION, without any list.  forms: patterns.  limit: at most so many, the earliest.
+    """
 
     start: date
     end: date
@@ -42,7 +44,9 @@ def entries(archive: Archive, wanted: Wanted) -> list[Entry]:
         return [Entry("", accession, cik.lstrip("0"), "") for cik, _, accession in dict.fromkeys(named)][: wanted.limit]
     found: dict[str, Entry] = {}
     for entry in sorted(_all(archive, wanted)):
-        in_time = wanted.start.isoformat() <= entry.filed <= wanted.end.isoformat()
+        # A day's list also has filings of long ago that were made public that day; they count by the list.
+        listed_by_day = wanted.index == "daily" and not wanted.ciks
+        in_time = listed_by_day or wanted.start.isoformat() <= entry.filed <= wanted.end.isoformat()
         if in_time and any(fnmatchcase(entry.form, pattern) for pattern in wanted.forms):
             found.setdefault(entry.accession, entry)
     return list(found.values())[: wanted.limit]

@@ -124,6 +124,8 @@ class Stage:
     emit: Callable[[str, Mapping[str, Any]], None] = lambda kind, data: None
     stop_requested: Callable[[], bool] = lambda: False
     facts: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
+    """Numbers of this machine, which differ between equal runs: reported among the run facts, part of no artifact."""
 
     def event(self, kind: str, **data: Any) -> None:
         """Write one line to the run's events.jsonl."""

@@ -193,7 +193,7 @@ class Run:
         seconds = round(time.time() - started, 3)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         emit("done", {"seconds": seconds, "peak_bytes": peak, "facts": stage.facts})
-        return {"seconds": seconds, "started": round(started, 3), "peak_bytes": peak}
+        return {"seconds": seconds, "started": round(started, 3), "peak_bytes": peak, **stage.measured}
 
     def _inputs(self, node: Node, paths: Mapping[str, Path]) -> dict[str, Artifact]:
         inputs: dict[str, Artifact] = {}
@@ -260,7 +260,7 @@ def run_facts(state: Mapping[str, Any]) -> dict[str, Any]:
     first = min((entry["started"] for entry in known.values() if "started" in entry), default=0.0)
     stages = {}
     for name, entry in known.items():
-        stages[name] = {k: entry[k] for k in ("seconds", "peak_bytes") if k in entry}
+        stages[name] = {k: v for k, v in entry.items() if k not in ("key", "parts", "started")}
         if "started" in entry:
             stages[name]["started"] = round(entry["started"] - first, 3)
     return {

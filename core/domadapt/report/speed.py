@@ -2,8 +2,8 @@
 
 Operations are counted as 6 for each parameter and token plus 12 * layers * width * seq_len a token for attention
 (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), of the forward and backward pass, over the whole training
-stage: start-up and held-out measurements are in the time, not in the count. No share of the machine's peak (MFU) is
-given, because nothing here knows that peak, and a guess would make the share one.
+stage: start-up and held-out measurements are in the time, not in the count. MFU is the share of the rate of a large
+matrix product that the trainer measured on the same machine; without that measurement none is given.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def speed_lines(data: Entry) -> list[Line]:
         lines.append(("work of all stages", duration(total := sum(timed.values())), total))
         evaluation = sum(seconds for name, seconds in timed.items() if name.startswith("eval."))
         lines.append(("of it evaluation", duration(evaluation), evaluation))
-    lines += _training(data, timed.get("train"))
+    lines += _training(data, timed.get("train"), stages.get("train", {}).get("matmul_flops"))
     peak = max((f["peak_bytes"] for f in stages.values() if f.get("peak_bytes")), default=None)
     if peak is not None:
         lines.append(("peak memory of the process", size(peak), peak))
@@ -36,7 +36,7 @@ def speed_lines(data: Entry) -> list[Line]:
     return lines
 
 
-def _training(data: Entry, seconds: float | None) -> Iterator[Line]:
+def _training(data: Entry, seconds: float | None, peak: float | None) -> Iterator[Line]:
     facts: Entry = next((m["facts"] for m in data["models"] if m["role"] == "cpt"), {})
     tokens, parameters = facts.get("tokens"), facts.get("parameters")
     if not seconds or not tokens or data["training"] is None:
@@ -46,6 +46,13 @@ def _training(data: Entry, seconds: float | None) -> Iterator[Line]:
     if parameters:
         rate = tokens / seconds * operations_per_token(parameters, data["training"].get("shape"))
         yield "training compute, whole stage", f"{_flops(rate)}/s", rate
+        if peak:
+            yield (
+                "share of peak (MFU)",
+                f"{100 * rate / peak:.3g} % of {_flops(peak)}/s in a matrix product",
+                rate / peak,
+            )
+            return
         device = facts.get("device", "this machine")
         yield "share of peak (MFU)", f"not given: the peak of {device} is not known here", None
 

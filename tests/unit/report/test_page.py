@@ -17,6 +17,7 @@ import pytest
 from domadapt.report.build import canonical_json, report_data
 from domadapt.report.numbers import change, level, unit_of
 from domadapt.report.page import render_page
+from domadapt.report.speed import speed_lines
 from domadapt.report.verdict import measure_title
 
 MAX_BYTES = 500_000
@@ -201,6 +202,16 @@ def test_speed_counts_parameters_and_attention_and_leaves_the_share_of_peak_out(
     assert lines["share of peak (MFU)"] == ""
     shown = next(row for row in rows_of(page, "Speed") if row[0].startswith("share of peak"))
     assert "not known" in shown[1]
+
+
+def test_mfu_is_the_share_of_the_matrix_product_that_was_measured(default_data: Mapping[str, Any]) -> None:
+    facts = default_data["run_facts"]
+    train = {**facts["stages"]["train"], "matmul_flops": 1e9}
+    measured = {**default_data, "run_facts": {**facts, "stages": {**facts["stages"], "train": train}}}
+    lines = {what: (text, value) for what, text, value in speed_lines(measured)}
+    text, share = lines["share of peak (MFU)"]
+    assert share == pytest.approx(lines["training compute, whole stage"][1] / 1e9)
+    assert text.endswith("of 1 GFLOP/s in a matrix product")
 
 
 def test_sources_and_licences_share_out_all_tokens(page: Tables, default_data: Mapping[str, Any]) -> None:

@@ -89,7 +89,9 @@ class Accounts:
         funnel = []
         for number, name in enumerate(self.names):
             lines = [account.steps[number] for account in self.sources]
-            dropped = sum((line.dropped for line in lines), Counter[str]())
+            dropped = Counter[str]()
+            for line in lines:
+                dropped.update(line.dropped)  # a sum of counters would forget the reasons that took none
             num_in, kept = sum(line.num_in for line in lines), sum(line.kept for line in lines)
             funnel.append(FunnelStep(name, num_in, kept, dropped, self.tallies.get(number, {})))
         return funnel

@@ -87,10 +87,11 @@ class Decontamination(Cleaner):
     """Drops documents that share runs of words with items of the recipe's benchmarks."""
 
     name: ClassVar[str] = "decontaminate"
-    caveat = "it warns and drops nothing yet: the benchmarks of the recipe do not reach it"
     Config: ClassVar[type[Options]] = DecontaminationOptions
     reads_benchmarks: ClassVar[bool] = True
-    caveat: ClassVar[str] = "looks for items of lm-eval tasks; benchmarks of other evaluators are named as not checked"
+    caveat: ClassVar[str] = (
+        "drops nothing yet: the benchmarks of the recipe do not reach it"
+    )
 
     def __init__(self, config: Options | None = None) -> None:
         super().__init__(config)

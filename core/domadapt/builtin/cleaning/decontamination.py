@@ -89,9 +89,7 @@ class Decontamination(Cleaner):
     name: ClassVar[str] = "decontaminate"
     Config: ClassVar[type[Options]] = DecontaminationOptions
     reads_benchmarks: ClassVar[bool] = True
-    caveat: ClassVar[str] = (
-        "drops nothing yet: the benchmarks of the recipe do not reach it"
-    )
+    caveat: ClassVar[str] = "drops nothing yet: the benchmarks of the recipe do not reach it"
 
     def __init__(self, config: Options | None = None) -> None:
         super().__init__(config)

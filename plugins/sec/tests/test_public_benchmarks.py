@@ -19,7 +19,8 @@ from domadapt_sec.benchmarks import BENCHMARKS
 from domadapt_sec.benchmarks.published_files import load_phrasebank, load_tatqa
 from domadapt_sec.benchmarks.tatqa_scores import as_number, process_results
 
-PUBLIC = {benchmark.name: benchmark for benchmark in BENCHMARKS if benchmark.name != "sec_continuation"}
+OWN = ("sec_continuation", "sec_items", "sec_tables")
+PUBLIC = {benchmark.name: benchmark for benchmark in BENCHMARKS if benchmark.name not in OWN}
 
 CONTEXT = {
     "table": {"uid": "t1", "table": [["", "2019"], ["Sales", "$1,496.5"]]},

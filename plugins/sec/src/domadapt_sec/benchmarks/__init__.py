@@ -1,4 +1,4 @@
-"""The pack's benchmarks in lm-eval's format: one with its data, and two public ones on files that a recipe names."""
+"""The pack's benchmarks in lm-eval's format: three with their data, two public ones on files that a recipe names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from domadapt.components import Benchmark
 FOLDER = Path(__file__).parent
 BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("sec_continuation", "Which sentence goes on with a passage of a filing (4 choices)", FOLDER),
+    Benchmark("sec_items", "Which item of a 10-K a passage is from (4 choices)", FOLDER),
+    Benchmark("sec_tables", "Which number stands in a row and column of a statement (4 choices)", FOLDER),
     Benchmark("financial_phrasebank", "Sentiment of financial news; data_dir with Sentences_50Agree.txt", FOLDER),
     Benchmark("tatqa", "Questions on a table and its text; data_dir with tatqa_dataset_dev.json", FOLDER),
 )

@@ -21,6 +21,7 @@ from domadapt.builtin.cleaning.unicode_repair import UnicodeRepair
 from domadapt.builtin.cleaning.web_rules import C4, FineWeb
 from domadapt.builtin.corpora.files import FilesSource
 from domadapt.builtin.corpora.general import GeneralSample
+from domadapt.builtin.corpora.hub import HubSource
 from domadapt.builtin.evaluating.lm_eval_tasks import LmEval
 from domadapt.builtin.evaluating.perplexity import Perplexity
 from domadapt.builtin.evaluating.probes.evaluator import Probes
@@ -36,8 +37,8 @@ TASKS = Path(__file__).parent / "evaluating" / "tasks"
 
 @hookimpl
 def adapt_register_sources() -> Iterable[type[Source]]:
-    """Local files, and the general sample text."""
-    return (FilesSource, GeneralSample)
+    """Local files, data sets of the hub, and the general sample text."""
+    return (FilesSource, HubSource, GeneralSample)
 
 
 @hookimpl

@@ -104,7 +104,7 @@ def refusal(name: str) -> Exception:
     [
         ("GatedRepoError", "access is gated; accept its licence"),
         ("RepositoryNotFoundError", "not on the hub, or private; check the name"),
-        ("RevisionNotFoundError", r"the hub did not give it \("),
+        ("RevisionNotFoundError", "there is no such revision; give a branch, a tag or a commit"),
         ("HfHubHTTPError", r"the hub did not give it \("),
     ],
 )

@@ -1,6 +1,7 @@
-"""Local text, JSONL and Parquet files as a source, plain or in .gz and .xz.
+"""Local text, JSONL and Parquet files as a source, plain or in .gz, .xz and .zst.
 
-A text file is one document; a line of a JSONL file or a row of a Parquet file is one document. Files are read in
+A text file is one document; a line of a JSONL file (.jsonl, .ndjson, .json) or a row of a Parquet file is one
+document. Files are read in
 worker processes with limits of time and memory (`workers`), several at once, in the order of their names.
 """
 
@@ -28,8 +29,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TEXT = (".txt", ".md", ".text")
-LINES = (".jsonl", ".ndjson")
-COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+LINES = (".jsonl", ".ndjson", ".json")
+"""Of these, `.json` is what hubs call files of JSON lines too (C4)."""
+
+
+def _open_zstd(file: Path, mode: str, **how: Any) -> io.TextIOWrapper:
+    import pyarrow as pa
+
+    return io.TextIOWrapper(pa.input_stream(str(file), compression="zstd"), **how)
+
+
+COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".zst": _open_zstd}
 
 
 def _known_encoding(name: str) -> str:
@@ -40,11 +50,9 @@ def _known_encoding(name: str) -> str:
     return name
 
 
-class FilesOptions(Options):
-    """Options of `files`."""
+class RowOptions(Options):
+    """What a document is in files of many."""
 
-    path: str | list[str]
-    """A file, a folder (read with all its subfolders) or several of them."""
     text_field: str = "text"
     """Field or column that holds the text, in JSONL and Parquet."""
     id_field: str | None = None
@@ -57,7 +65,14 @@ class FilesOptions(Options):
     """Encoding of text and JSONL files; bytes that do not fit are replaced."""
 
 
-Input = tuple[str, Path, FilesOptions]
+class FilesOptions(RowOptions):
+    """Options of `files`."""
+
+    path: str | list[str]
+    """A file, a folder (read with all its subfolders) or several of them."""
+
+
+Input = tuple[str, Path, RowOptions]
 
 
 class FilesSource(Source):
@@ -106,7 +121,7 @@ def read_file(given: Input, reject: Reject) -> Iterator[Document]:
 class _Reader:
     """Reads files with the options of the source."""
 
-    def __init__(self, config: FilesOptions) -> None:
+    def __init__(self, config: RowOptions) -> None:
         self.config = config
 
     def documents(self, name: str, file: Path, reject: Reject) -> Iterator[Document]:

@@ -56,28 +56,10 @@ def _local(folder: Path) -> Path:
 
 def _hub(name: str, revision: str | None, cache: Path) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+
+    from domadapt.builtin.hub import refusals
 
     ref = f"{name}@{revision}" if revision else name
-    try:
+    with refusals(f"model {ref}"):
         folder = snapshot_download(name, revision=revision, allow_patterns=list(WEIGHTS), cache_dir=cache / "hub")
-    except GatedRepoError as error:
-        raise MissingError(
-            f"model {ref}: access is gated; accept its licence on the model's page and set HF_TOKEN"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise MissingError(f"model {ref}: not on the hub, or private; check the name or set HF_TOKEN") from error
-    except LocalEntryNotFoundError as error:
-        raise MissingError(
-            f"model {ref}: not in the local cache and the hub cannot be reached; fetch it where there is a network, "
-            "or give a local folder"
-        ) from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise MissingError(f"model {ref}: the hub did not give it ({error})") from error
     return _local(Path(folder))

@@ -54,6 +54,7 @@ class Registry:
     """
 
     def __init__(self, manager: pluggy.PluginManager, loaded: Sequence[_Loaded], unmatched: Sequence[str]) -> None:
+        self._manager, self._loaded = manager, tuple(loaded)
         self._claims: dict[str, dict[str, list[_Loaded]]] = {kind: {} for kind in kinds(manager)}
         for one in loaded:
             for kind, components in one.components.items():
@@ -102,6 +103,15 @@ class Registry:
         loaded = [_load(manager, candidate, wanted, project) for candidate in judged]
         unmatched = sorted({*disabled, *(allowed or ())} - {candidate.name for candidate in found})
         return cls(manager, loaded, unmatched)
+
+    def extended(self, name: str, owner: str, components: Mapping[str, Sequence[Any]]) -> Registry:
+        """This registry and a plugin more that is no code: components by kind ("benchmarks") under a name.
+
+        owner: who gives them, for sentences: the file they were read from.
+        """
+        given = {self._plural(kind): {one.name: one for one in items} for kind, items in components.items() if items}
+        one = _Loaded(Candidate(name, owner, "", lambda: None, owner), components=given)
+        return Registry(self._manager, [*self._loaded, one], self.unmatched)
 
     @property
     def kinds(self) -> list[str]:

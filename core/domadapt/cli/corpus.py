@@ -16,6 +16,7 @@ from domadapt.errors import CTRL_C, UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from domadapt.artifacts import Corpus
     from domadapt.pipeline.tracing import Passage, Trail
 
 AROUND = 60
@@ -84,13 +85,13 @@ def peek(run: str, document: str | None, side: str, step: str | None, lines: int
     lock = _folder(run) / "recipe.lock.yaml"
     if not lock.is_file():
         raise UsageError(f"corpus peek: {lock} is missing; repeat the run, which writes it anew")
-    registry = open_registry()
-    resolved = resolve(load_recipe(registry, domain=None, path=lock, overrides=[], merge=[]), registry)
+    resolved = resolve(load_recipe(open_registry(), domain=None, path=lock, overrides=[], merge=[]))
     corpus: Any = side
     if not resolved.sources.get(corpus):
         raise UsageError(f"corpus peek: run {run} has no corpus.{side}")
-    wanted = first_touched(resolved, corpus, step) if step is not None else document
-    trail = trace(resolved, corpus, wanted)
+    earlier = _domain_corpus(run) if side == "general" else None
+    wanted = first_touched(resolved, corpus, step, earlier) if step is not None else document
+    trail = trace(resolved, corpus, wanted, earlier)
     if as_json:
         print_json(_as_data(trail))
     else:
@@ -103,6 +104,14 @@ def _folder(run: str) -> Path:
         known = ", ".join(p.parent.name for p in sorted(root.glob("*/events.jsonl"))) or "none"
         raise UsageError(f"corpus: there is no run {plain(run)!r} in {root}; there is {known}")
     return root / run
+
+
+def _domain_corpus(run: str) -> Corpus | None:
+    """The finished corpus that the general one was compared with."""
+    from domadapt.artifacts import MANIFEST, Corpus
+
+    stage = _folder(run) / "stages" / "corpus.domain"
+    return Corpus(stage) if (stage / MANIFEST).is_file() else None
 
 
 def corpus_facts(folder: Path) -> dict[str, Mapping[str, Any]]:

@@ -69,10 +69,10 @@ def prepare(
     from domadapt.recipe.check import resolve
     from domadapt.recipe.load import load_recipe
 
-    registry = open_registry()
     named = [f"name={json.dumps(name)}"] if name is not None else []
-    loaded = load_recipe(registry, domain=domain, path=recipe, overrides=[*overrides, *named], merge=merge)
-    resolved = resolve(loaded, registry)
+    loaded = load_recipe(open_registry(), domain=domain, path=recipe, overrides=[*overrides, *named], merge=merge)
+    registry = loaded.registry
+    resolved = resolve(loaded)
     called = resolved.recipe.name or resolved.recipe.domain
     graph = build_graph(resolved, registry)
     check_requirements(graph)

@@ -39,7 +39,7 @@ def command(recipes: tuple[str, ...], domain: str | None, overrides: tuple[str, 
         path = Path(recipe) if recipe is not None else None
         try:
             loaded = load_recipe(registry, domain=domain, path=path, overrides=overrides, merge=merge)
-            resolved = resolve(loaded, registry)
+            resolved = resolve(loaded)
         except RecipeError as error:
             failures.append(str(error))
         else:

@@ -22,16 +22,16 @@ from domadapt.recipe.wording import schema_problems
 
 if TYPE_CHECKING:
     from domadapt.components import Side
-    from domadapt_registry import Registry
 
 __all__ = ["Choice", "ResolvedRecipe", "resolve"]
 
 
-def resolve(loaded: LoadedRecipe, registry: Registry) -> ResolvedRecipe:
+def resolve(loaded: LoadedRecipe) -> ResolvedRecipe:
     """Choose all components and validate all values. Imports no engine, reads no data.
 
     Raises RecipeError that lists every problem with its place.
     """
+    registry = loaded.registry
     root, found_in_merges = with_merges(loaded.root, registry)
     loaded = replace(loaded, root=root, problems=[*loaded.problems, *found_in_merges])
     recipe, problems = _validated(loaded)

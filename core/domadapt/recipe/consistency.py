@@ -18,7 +18,7 @@ def contradictions(recipe: Recipe, root: Node) -> list[Problem]:
 
     return [
         Problem(at(*location).origin, message)
-        for check in (_models, _corpus, _amounts, _evaluation, _controls)
+        for check in (_models, _corpus, _amounts, _schedule, _evaluation, _controls)
         for location, message in check(recipe, root)
     ]
 
@@ -78,6 +78,21 @@ def _amounts(recipe: Recipe, root: Node) -> _Found:
         if abs(trained - mix.tokens) >= train.batch_tokens:
             text = f"train.steps times train.batch_tokens is {trained} tokens, but mix.tokens is {mix.tokens}"
             yield ("train", "steps"), f"{text}; set one of the two"
+
+
+def _schedule(recipe: Recipe, root: Node) -> _Found:
+    train = recipe.train
+    phases = {"wsd": ("warmup", "anneal"), "infinite": ("warmup", "cooldown", "anneal")}.get(train.schedule, ())
+    taken = sum(getattr(train, phase) for phase in phases)
+    if taken > 1:
+        names = " + ".join(f"train.{phase} ({getattr(train, phase):g})" for phase in phases)
+        yield ("train", phases[-1]), f"{names} are shares of the steps and make {taken:g}; together at most 1"
+    if train.schedule == "infinite" and not 0 < train.min_lr <= train.constant_lr:
+        text = f"train.min_lr ({train.min_lr:g}): the infinite schedule anneals from train.constant_lr"
+        yield (
+            ("train", "min_lr"),
+            f"{text} ({train.constant_lr:g}) by a constant factor; set a share above 0 up to it",
+        )
 
 
 def _evaluation(recipe: Recipe, root: Node) -> _Found:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domadapt.errors import RecipeError
+from domadapt.recipe.inline_pack import has_pack, is_file_name, with_absolute_paths, with_inline_pack
 from domadapt.recipe.layers import apply_merge_methods, apply_overrides, core_defaults, overlay
 from domadapt.recipe.problems import Problem, nearest, recipe_error, shown
 from domadapt.recipe.reading import read_document, read_tree
+from domadapt.recipe.situations import situational
 from domadapt.recipe.tree import Document, Node, Origin, dotted
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class LoadedRecipe:
     """A recipe with all its layers merged, not checked yet.
 
     root: the merged values with their origins.  path, document: the recipe's own file.
+    registry: what is installed, and what the recipe's own section `pack` brings.
     problems: what was found wrong while reading.
     """
 
@@ -37,6 +40,7 @@ class LoadedRecipe:
     domain: str
     path: Path
     document: Document
+    registry: Registry
     problems: Sequence[Problem] = ()
 
     @property
@@ -75,21 +79,22 @@ def load_recipe(
     overrides: "a.b=value", the values of `--set`.  merge: method names that replace `merge.methods`.
     Raises RecipeError when a file cannot be read, the domain is not installed, or `extends` leads nowhere.
     """
+    path, domain = _pack_file(path, domain)
     file = _recipe_file(registry, domain, path)
     problems: list[Problem] = []
     chain = _chain(registry, file, domain, problems)
     own = chain[0]
     chosen = _domain_of(chain, domain, own)
-    pack = _installed_pack(registry, chosen, own, problems)
     root = core_defaults()
-    for layer in [*_pack_defaults(pack, problems), *reversed(chain[1:])]:
+    for layer in [*_pack_layers(registry, chain, chosen, problems), *reversed(chain[1:])]:
         problems += _other_version(layer)
         root = overlay(root, layer.tree)
     root = overlay(root, own.tree)
     root = overlay(root, Node({"domain": chosen}, root.origin))
     root, found = apply_overrides(root, overrides)
-    root = apply_merge_methods(root, merge)
-    return LoadedRecipe(root, pack.name, own.path, own.document, [*problems, *found])
+    root = situational(apply_merge_methods(root, merge))
+    registry, wrong = with_inline_pack(registry, root, chosen, own.document.label)
+    return LoadedRecipe(root, str(chosen.value), own.path, own.document, registry, [*problems, *found, *wrong])
 
 
 def packaged_recipes(pack: DomainPack) -> list[str]:
@@ -136,6 +141,7 @@ def _chain(registry: Registry, file: Path, domain: str | None, problems: list[Pr
         document = read_document(file)
         tree, found = read_tree(document, "recipe")
         problems += found
+        tree = with_absolute_paths(tree, file.parent)
         chain.append(_Layer(file, document, tree))
         link = tree.child("extends")
         if link is None or link.value is None:
@@ -182,11 +188,24 @@ def _domain_of(chain: Sequence[_Layer], given: str | None, own: _Layer) -> Node:
     return said
 
 
-def _installed_pack(registry: Registry, domain: Node, own: _Layer, problems: Sequence[Problem]) -> DomainPack:
+def _pack_file(path: Path | None, domain: str | None) -> tuple[Path | None, str | None]:
+    """A pack that is a file is its own recipe: `--domain ./legal.yaml` runs it."""
+    if domain is None or not is_file_name(domain):
+        return path, domain
+    if path is not None:
+        raise RecipeError(f"--domain {domain}: is a file; to run {path} on it, write 'extends: {domain}' there")
+    return Path(domain), None
+
+
+def _pack_layers(registry: Registry, chain: Sequence[_Layer], domain: Node, problems: list[Problem]) -> list[_Layer]:
+    """What the domain's pack lays under every recipe. Raises RecipeError when there is no such pack."""
+    if any(has_pack(layer.tree) for layer in chain):
+        return []
     try:
-        return _pack(registry, str(domain.value))
+        return _pack_defaults(_pack(registry, str(domain.value)), problems)
     except RecipeError as error:
-        raise recipe_error(own.document.label, [*problems, Problem(domain.origin, str(error))]) from error
+        label = chain[0].document.label
+        raise recipe_error(label, [*problems, Problem(domain.origin, str(error))]) from error
 
 
 def _pack(registry: Registry, name: str) -> DomainPack:

@@ -9,6 +9,7 @@ Component options (`options`) are free mappings here; they are checked against t
 from __future__ import annotations
 
 import decimal
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -64,6 +65,19 @@ def parse_decimal(value: object) -> object:
     return value
 
 
+def parse_start_rate(value: object) -> object:
+    """Read the rate that a warm-up rises from: a number, or the word `checkpoint`."""
+    if value == "checkpoint":
+        return value
+    try:
+        rate = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < math.inf:
+        raise ValueError("wanted a rate such as 1e-6, at least 0, or 'checkpoint'")
+    return rate
+
+
 def parse_run_name(value: str) -> str:
     """Check the name of a run, which becomes a folder.
 
@@ -107,6 +121,10 @@ def _empty_for_none(value: object) -> object:
 
 Count = Annotated[int, BeforeValidator(parse_count, json_schema_input_type=int | str), Field(gt=0, lt=_LARGEST)]
 Decimal = Annotated[float, BeforeValidator(parse_decimal), Field(allow_inf_nan=False)]
+StartRate = Annotated[
+    float | Literal["checkpoint"],
+    BeforeValidator(parse_start_rate, json_schema_input_type=float | Literal["checkpoint"]),
+]
 Options = Annotated[dict[str, Any], BeforeValidator(_empty_for_none, json_schema_input_type=dict[str, Any] | None)]
 Name = Annotated[str, Field(min_length=1)]
 RunName = Annotated[str, AfterValidator(parse_run_name), Field(json_schema_extra={"pattern": f"^{_RUN_NAME}$"})]
@@ -181,6 +199,9 @@ class CorpusRecipe(Section):
     holdout_documents: Count = 200
     """About so many documents at most in a held-out split: when it has them, no further group joins it. What a
     group brings beyond the number is not used at all."""
+    max_reject_rate: Decimal = Field(default=0.5, ge=0, le=1)
+    """Largest share of a source's documents that may be unreadable before the run is refused: a corpus of the 3 % that
+    could be parsed looks like a success. What a source passes over by design or by its options does not count."""
 
 
 class Mix(Section):
@@ -219,12 +240,26 @@ class Train(Section):
     """Windows of one forward pass; gradients accumulate up to batch_tokens."""
     lr: Decimal = Field(default=1.5e-5, gt=0)
     """Peak learning rate. 1.5e-5 as in the medical and patent case study."""
-    schedule: Literal["cosine", "constant"] = "cosine"
+    situation: Literal["small_budget", "strong_shift", "weak_shift"] = "small_budget"
+    """Which defaults lr, schedule, warmup and min_lr have. small_budget: those of this table. strong_shift: a large
+    budget far from what the model knows, re-warmed (Ibrahim et al. 2024). weak_shift: more of what a strongly trained
+    model knows, at the rate its training ended with and without warm-up (Parmar et al. 2024)."""
+    schedule: Literal["constant", "linear", "cosine", "wsd", "inverse_sqrt", "infinite"] = "cosine"
     """Shape after the warm-up."""
     warmup: Decimal = Field(default=0.01, ge=0, lt=1)
-    """Share of the steps with a linearly rising rate (Gupta et al. 2023: its length hardly matters)."""
+    """Share of the steps in which the rate rises linearly (Gupta et al. 2023: its length hardly matters)."""
+    start_lr: StartRate = 0.0
+    """Rate that the warm-up rises from. checkpoint: the last one of the training that made the start model."""
     min_lr: Decimal = Field(default=0.1, ge=0, le=1)
     """Final learning rate as a share of the peak."""
+    cooldown: Decimal = Field(default=0.4, ge=0, lt=1)
+    """infinite: share of the steps in which the rate falls from the peak to the constant one."""
+    cooldown_shape: Literal["cosine", "inverse_sqrt"] = "cosine"
+    """infinite: how it falls there."""
+    constant_lr: Decimal = Field(default=0.55, gt=0, le=1)
+    """infinite: the constant rate as a share of the peak (Ibrahim et al. 2024: 1.65e-4 of 3e-4)."""
+    anneal: Decimal = Field(default=0.1, ge=0, le=1)
+    """wsd and infinite: share of the steps, the last ones, in which the rate falls to its final value."""
     weight_decay: Decimal = Field(default=0.1, ge=0)
     """AdamW's decoupled weight decay, on matrices only."""
     beta1: Decimal = Field(default=0.9, ge=0, lt=1)
@@ -380,6 +415,17 @@ class EvalRecipe(Section):
     """Tokens of one evaluation batch; changes no score beyond rounding."""
 
 
+class InlinePack(Section):
+    """A domain that needs no code, described in its recipe: what an installed pack would bring."""
+
+    title: str = ""
+    """What the domain is, in a few words."""
+    benchmarks: Annotated[
+        list[Name], BeforeValidator(_listed, json_schema_input_type=list[str] | str), AfterValidator(_distinct)
+    ] = []
+    """Benchmarks in lm-eval's format: `orders.yaml`, beside this file, is the task `orders`."""
+
+
 class Recipe(Section):
     """A whole recipe."""
 
@@ -389,6 +435,8 @@ class Recipe(Section):
     """Name of the run: its folder under runs/. Default: the domain's name."""
     domain: str
     """Name of a domain pack: its defaults lie under this recipe."""
+    pack: InlinePack | None = None
+    """Makes this file a domain pack: `domain` is then its name, and nothing needs to be installed."""
     extends: str | None = None
     """A recipe to start from: a file beside this one, or the name of a packaged recipe of the domain."""
     seed: Annotated[int, BeforeValidator(parse_count), Field(ge=0, lt=2**31)] = 1234

@@ -60,7 +60,7 @@ def recipe(tmp_path: Path, registry: Registry) -> Resolve:
     def resolved(text: str = "", *overrides: str, merge: tuple[str, ...] = ()) -> ResolvedRecipe:
         (tmp_path / "recipe.yaml").write_text(HEAD + text)
         loaded = load_recipe(registry, path=tmp_path / "recipe.yaml", overrides=overrides, merge=merge)
-        return resolve(loaded, registry)
+        return resolve(loaded)
 
     return resolved
 
@@ -119,11 +119,11 @@ def test_a_lock_file_holds_the_configuration_and_needs_the_file_no_more(
     first = recipe("merge: {methods: [mine.yml, arcee-patent]}\n")
     (tmp_path / "mine.yml").unlink()
     (tmp_path / "lock.yaml").write_text(lock_text(first, {}))
-    again = resolve(load_recipe(registry, path=tmp_path / "lock.yaml"), registry)
+    again = resolve(load_recipe(registry, path=tmp_path / "lock.yaml"))
     assert list(again.mergers) == list(first.mergers) == ["mine", "arcee-patent-slerp", "arcee-patent-ties"]
     assert again.mergers["mine"].config == first.mergers["mine"].config
     # and one of them can be chosen by its name
-    one = resolve(load_recipe(registry, path=tmp_path / "lock.yaml", merge=["mine"]), registry)
+    one = resolve(load_recipe(registry, path=tmp_path / "lock.yaml", merge=["mine"]))
     assert one.mergers["mine"].config == first.mergers["mine"].config
 
 

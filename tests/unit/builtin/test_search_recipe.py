@@ -59,7 +59,7 @@ def recipe(tmp_path: Path, registry: Registry) -> Resolve:
     def recipe(merge: str, *overrides: str, merges: tuple[str, ...] = ()) -> ResolvedRecipe:
         file = tmp_path / "recipe.yaml"
         file.write_text(HEAD + merge)
-        return resolve(load_recipe(registry, path=file, overrides=overrides, merge=merges), registry)
+        return resolve(load_recipe(registry, path=file, overrides=overrides, merge=merges))
 
     return recipe
 
@@ -227,7 +227,7 @@ def test_a_search_takes_ranges_and_gradients(recipe: Resolve) -> None:
 def test_the_lock_file_makes_the_same_sweep(recipe: Resolve, registry: Registry, tmp_path: Path, merge: str) -> None:
     first = recipe(merge)
     (tmp_path / "lock.yaml").write_text(lock_text(first, {}))
-    again = resolve(load_recipe(registry, path=tmp_path / "lock.yaml"), registry)
+    again = resolve(load_recipe(registry, path=tmp_path / "lock.yaml"))
     assert first.sweep is not None
     assert again.sweep is not None
     assert again.sweep.decisive() == first.sweep.decisive()
@@ -238,7 +238,7 @@ def test_a_list_set_on_the_command_line_stays_in_the_lock(recipe: Resolve, regis
     own = "merge: {methods: [ties], options: {ties: {density: {cpt: 0.7, instruct: 1}}}}\n"
     first = recipe(own, "merge.density=[0.5, 0.9]")
     (tmp_path / "lock.yaml").write_text(lock_text(first, {}))
-    again = resolve(load_recipe(registry, path=tmp_path / "lock.yaml"), registry)
+    again = resolve(load_recipe(registry, path=tmp_path / "lock.yaml"))
     assert labels(again) == labels(first) == ["ties, density 0.5", "ties, density 0.9"]
 
 

@@ -75,7 +75,7 @@ def build(tmp_path: Path, registry: Registry, models: Path) -> Build:
     def resolved(*overrides: str, data: Path = data, models: Path = models) -> ResolvedRecipe:
         file = tmp_path / "recipe.yaml"
         file.write_text(RECIPE.format(models=models, data=data))
-        return resolve(load_recipe(registry, path=file, domain=None, overrides=list(overrides), merge=()), registry)
+        return resolve(load_recipe(registry, path=file, domain=None, overrides=list(overrides), merge=()))
 
     def build(*overrides: str, data: Path = data, models: Path = models) -> Graph:
         return build_graph(resolved(*overrides, data=data, models=models), registry)
@@ -128,6 +128,7 @@ def test_equal_recipes_have_equal_keys(build: Build) -> None:
         ("name=another", set()),
         ("merge.methods=[ties]", {"merge.linear", *scores_of("linear")}),
         ("corpus.clean=[normalize]", None),
+        ("corpus.max_reject_rate=0.1", None),
         ("seed=7", None),
     ],
 )
@@ -150,7 +151,7 @@ def test_moved_sources_and_moved_models_are_the_same_sources_and_models(
     assert after.keys == before.keys
 
 
-def test_a_changed_text_changes_its_own_side(build: Build, tmp_path: Path) -> None:
+def test_a_changed_general_text_changes_its_own_side(build: Build, tmp_path: Path) -> None:
     before = build()
     (tmp_path / "data" / "general" / "a.txt").write_text("generaL")
     found = changed(before, build())
@@ -158,6 +159,53 @@ def test_a_changed_text_changes_its_own_side(build: Build, tmp_path: Path) -> No
     assert "corpus.domain" not in found
     assert "eval.base.bits_per_byte.domain" not in found
     assert "eval.base.bits_per_byte.general" in found
+
+
+@pytest.mark.parametrize(("clean", "compared"), [("[normalize, dedup.exact]", True), ("[normalize, pii]", False)])
+def test_the_general_corpus_follows_the_domains_where_a_step_compares_documents(
+    build: Build, tmp_path: Path, clean: str, compared: bool
+) -> None:
+    before = build(f"corpus.clean={clean}")
+    assert before.nodes["corpus.general"].inputs == ({"corpus.domain": "corpus.domain"} if compared else {})
+    assert before.nodes["corpus.domain"].inputs == {}
+    (tmp_path / "data" / "domain" / "a.txt").write_text("domaiN")
+    found = changed(before, build(f"corpus.clean={clean}"))
+    assert "corpus.domain" in found
+    assert ("corpus.general" in found) is compared
+
+
+BOTH = {"corpus.domain", "corpus.general"}
+
+
+def test_a_changed_reference_changes_the_corpora_and_its_place_does_not(build: Build, tmp_path: Path) -> None:
+    def clean(name: str) -> str:
+        return f"corpus.clean=[{{use: select.dsir, options: {{reference: {tmp_path}/{name}}}}}]"
+
+    (tmp_path / "wanted.txt").write_text("what is wanted")
+    before = build(clean("wanted.txt"))
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "wanted.txt").rename(tmp_path / "moved" / "wanted.txt")
+    assert build(clean("moved/wanted.txt")).keys == before.keys
+    (tmp_path / "moved" / "wanted.txt").write_text("what is wanted now")
+    assert changed(before, build(clean("moved/wanted.txt"))) >= BOTH
+    with pytest.raises(MissingError, match=r"corpus\.clean \(step select\.dsir\): .*nowhere"):
+        build(clean("nowhere"))
+
+
+def test_the_benchmarks_decide_a_corpus_that_keeps_their_items_out_and_no_other(build: Build, tmp_path: Path) -> None:
+    """A changed item counts; how many of them are scored, and with how many examples, does not."""
+    (tmp_path / "quiz").mkdir()
+    for split in ("test", "dev"):
+        (tmp_path / "quiz" / f"anatomy_{split}.csv").write_text("Q,a,b,c,d,A\n")
+    tasks = f"eval.domain=[{{task: mmlu_anatomy, data_dir: {tmp_path}/quiz}}]"
+    plain, with_tasks = build("corpus.clean=[normalize]"), build("corpus.clean=[normalize]", tasks)
+    assert not BOTH & changed(plain, with_tasks)
+    decontaminated = build("corpus.clean=[decontaminate]", tasks)
+    assert changed(build("corpus.clean=[decontaminate]"), decontaminated) >= BOTH
+    assert not BOTH & changed(decontaminated, build("corpus.clean=[decontaminate]", tasks, "eval.limit=3"))
+    assert not BOTH & changed(decontaminated, build("corpus.clean=[decontaminate]", tasks, "eval.num_fewshot=2"))
+    (tmp_path / "quiz" / "anatomy_test.csv").write_text("Q2,a,b,c,d,A\n")
+    assert changed(decontaminated, build("corpus.clean=[decontaminate]", tasks)) >= BOTH
 
 
 def test_a_changed_weight_of_the_instruct_model_changes_merges_and_its_own_scores(

@@ -233,6 +233,11 @@ class FakeRegistry:
         """Names of a kind."""
         return sorted(self._components[kind])
 
+    def extended(self, name: str, owner: str, components: Mapping[str, Sequence[Any]]) -> FakeRegistry:
+        """With components of one more plugin."""
+        more = {kind.removesuffix("s"): items for kind, items in components.items()}
+        return FakeRegistry(**{k: [*v.values(), *more.get(k, ())] for k, v in self._components.items()})
+
     def find(self, kind: str, name: str) -> Any:
         """By name."""
         if name not in self._components[kind]:
@@ -314,6 +319,6 @@ def check(registry: Any, tmp_path: Path) -> Check:
         file = tmp_path / "recipe.yaml"
         file.write_text(text)
         loaded = load_recipe(registry, path=file, domain=domain, overrides=overrides, merge=merge)
-        return resolve(loaded, registry)
+        return resolve(loaded)
 
     return check

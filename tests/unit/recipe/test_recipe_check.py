@@ -249,7 +249,7 @@ def test_any_values_resolve_or_are_refused_in_sentences(registry: Any, overrides
     written = [f"{key}={_yaml(value)}" for key, value in overrides]
     loaded = load_recipe(registry, domain="law", overrides=written)
     try:
-        resolved = resolve(loaded, registry)
+        resolved = resolve(loaded)
     except RecipeError as error:
         sentences = str(error)
         event("refused")

@@ -28,7 +28,7 @@ def test_each_value_has_the_origin_of_the_layer_that_wins(registry: Any) -> None
 
 
 def test_every_final_value_has_an_origin_component_defaults_included(registry: Any) -> None:
-    rows = describe_origins(resolve(load_recipe(registry, domain="law"), registry))
+    rows = describe_origins(resolve(load_recipe(registry, domain="law")))
     origins = {path: (value, origin) for path, value, origin in rows}
     assert origins["corpus.domain.0.options.form"] == ("10-K", "default of files")
     assert origins["corpus.domain.0.options.pause"] == (0.5, "starter.yaml:10:9")
@@ -94,7 +94,7 @@ def test_set_reaches_list_entries_and_leaves_variables_alone(registry: Any) -> N
         "corpus.domain.1.take=5K",
         'merge.options."ties".lambda=.5',
     ]
-    resolved = resolve(load_recipe(registry, domain="law", overrides=overrides), registry)
+    resolved = resolve(load_recipe(registry, domain="law", overrides=overrides))
     assert resolved.sources["domain"][0].config.path == "$FILINGS/2021"
     assert resolved.sources["domain"][0].config.pause == 0.5
     assert resolved.takes["domain"] == [1000, 5000]
@@ -124,9 +124,9 @@ def test_the_last_of_two_settings_wins(registry: Any) -> None:
     ],
 )
 def test_options_of_the_former_component_do_not_reach_its_replacement(registry: Any, order: tuple[str, str]) -> None:
-    resolved = resolve(load_recipe(registry, domain="law", overrides=order), registry)
+    resolved = resolve(load_recipe(registry, domain="law", overrides=order))
     assert resolved.backend.config.model_dump() == {"tensor_parallel": 2}
-    resolved = resolve(load_recipe(registry, domain="law", overrides=["corpus.domain.0.source=sample"]), registry)
+    resolved = resolve(load_recipe(registry, domain="law", overrides=["corpus.domain.0.source=sample"]))
     assert resolved.sources["domain"][0].config.model_dump() == {}
 
 
@@ -154,7 +154,7 @@ def test_a_recipe_that_names_another_backend_drops_the_packs_options(check: Any)
 )
 def test_a_setting_that_cannot_be_used_is_named_as_it_was_written(registry: Any, override: str, sentence: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        resolve(load_recipe(registry, domain="law", overrides=[override]), registry)
+        resolve(load_recipe(registry, domain="law", overrides=[override]))
     assert f"--set {override}  " in str(caught.value)
     assert sentence in str(caught.value)
 

@@ -20,7 +20,7 @@ FACTS = {"providers": {"source files": "domadapt 0.1.0"}, "digests": {"model.bas
 def relock(resolved: ResolvedRecipe, registry: Any, folder: Path) -> ResolvedRecipe:
     file = folder / "recipe.lock.yaml"
     file.write_text(lock_text(resolved, FACTS))
-    return resolve(load_recipe(registry, path=file), registry)
+    return resolve(load_recipe(registry, path=file))
 
 
 def values(resolved: ResolvedRecipe) -> list[tuple[str, Any]]:
@@ -35,7 +35,7 @@ def configs(resolved: ResolvedRecipe) -> list[Any]:
 
 def test_each_line_of_a_lock_file_ends_with_the_origin_of_its_value(registry: Any) -> None:
     overrides = ["train.lr=2e-5", "corpus.domain.1.take=5"]
-    text = lock_text(resolve(load_recipe(registry, domain="law", overrides=overrides), registry), FACTS)
+    text = lock_text(resolve(load_recipe(registry, domain="law", overrides=overrides)), FACTS)
     lines = text.splitlines()
     assert "  lr: 2.0e-05  # --set" in lines
     assert "  replay: 0.1  # starter.yaml:14:7" in lines
@@ -47,7 +47,7 @@ def test_each_line_of_a_lock_file_ends_with_the_origin_of_its_value(registry: An
 
 
 def test_keys_are_in_the_order_of_the_schema(registry: Any) -> None:
-    text = lock_text(resolve(load_recipe(registry, domain="law"), registry), FACTS)
+    text = lock_text(resolve(load_recipe(registry, domain="law")), FACTS)
     assert re.findall(r"^(\w+):", text, re.MULTILINE) == [
         *("version", "name", "domain", "seed", "model", "corpus", "mix", "train", "merge", "eval", "resolved")
     ]
@@ -55,7 +55,7 @@ def test_keys_are_in_the_order_of_the_schema(registry: Any) -> None:
 
 def test_a_lock_file_resolves_to_the_same_values(registry: Any, tmp_path: Path) -> None:
     overrides = ["merge.density=0.3", "merge.options.slerp.t=0.4", "name=first"]
-    first = resolve(load_recipe(registry, domain="law", overrides=overrides), registry)
+    first = resolve(load_recipe(registry, domain="law", overrides=overrides))
     again = relock(first, registry, tmp_path)
     assert values(again) == values(first)
     assert configs(again) == configs(first)
@@ -80,20 +80,18 @@ def test_a_lock_file_says_the_same_to_a_reader_of_yaml_1_1(registry: Any) -> Non
 
 
 def test_a_general_setting_can_be_changed_in_a_lock_file(registry: Any, tmp_path: Path) -> None:
-    first = resolve(load_recipe(registry, domain="law", overrides=["merge.density=0.3"]), registry)
+    first = resolve(load_recipe(registry, domain="law", overrides=["merge.density=0.3"]))
     (tmp_path / "l.yaml").write_text(lock_text(first, FACTS))
-    again = resolve(load_recipe(registry, path=tmp_path / "l.yaml", overrides=["merge.density=0.9"]), registry)
+    again = resolve(load_recipe(registry, path=tmp_path / "l.yaml", overrides=["merge.density=0.9"]))
     assert again.mergers["ties"].config.density == 0.9
-    assert list(resolve(load_recipe(registry, path=tmp_path / "l.yaml", merge=["slerp"]), registry).mergers) == [
-        "slerp"
-    ]
+    assert list(resolve(load_recipe(registry, path=tmp_path / "l.yaml", merge=["slerp"])).mergers) == ["slerp"]
 
 
 def test_what_a_lock_file_came_from_is_not_needed_to_run_it(registry: Any, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("version: 1\nextends: parent.yaml\n")
     (tmp_path / "parent.yaml").write_text("domain: law\nextends: starter\nseed: 9\n")
-    first = resolve(load_recipe(registry, path=file), registry)
+    first = resolve(load_recipe(registry, path=file))
     (tmp_path / "parent.yaml").unlink()
     assert relock(first, registry, tmp_path).recipe.seed == 9
 
@@ -130,7 +128,7 @@ def test_whatever_was_set_comes_back_from_the_lock_file(registry: Any, tmp_path:
         for key, value in chosen.items()
         if isinstance(value, str)
     ]
-    first = resolve(load_recipe(registry, domain="law", overrides=written), registry)
+    first = resolve(load_recipe(registry, domain="law", overrides=written))
     again = relock(first, registry, tmp_path)
     assert repr(values(again)) == repr(values(first))  # repr: not-a-number is not equal to itself
     assert repr(configs(again)) == repr(configs(first))

@@ -168,7 +168,7 @@ def test_a_lock_file_keeps_entries_short_and_resolves_to_the_same_tasks(
         "torts",
         {"task": "mmlu", "num_fewshot": 5, "prompt": "a: b"},
     ]
-    again = resolve(load_recipe(registry, path=tmp_path / "lock.yaml"), registry)
+    again = resolve(load_recipe(registry, path=tmp_path / "lock.yaml"))
     assert [replace(task.benchmark) for task in again.tasks["general"]] == [
         task.benchmark for task in resolved.tasks["general"]
     ]

@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from domadapt.artifacts import Checkpoint, Corpus, ScoreRow, Split, TokenStore
-    from domadapt.recipe.schema import Train
+    from domadapt.recipe.schema import Launch, Train
 
 Reject = Callable[[str, str], None]
 Side = Literal["domain", "general"]
@@ -123,6 +124,10 @@ class Stage:
     scratch: Path
     emit: Callable[[str, Mapping[str, Any]], None] = lambda kind, data: None
     stop_requested: Callable[[], bool] = lambda: False
+    run: Path = Path()
+    """The folder of the run: where a tracker may write. Nothing in it may change a result."""
+    trackers: Sequence[Tracker] = ()
+    """The run's trackers."""
     facts: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, float] = field(default_factory=dict)
     """Numbers of this machine, which differ between equal runs: reported among the run facts, part of no artifact."""
@@ -142,6 +147,10 @@ class Stage:
 
 class Source(Component):
     """Reads documents. One instance reads one entry of `corpus.domain` or `corpus.general`."""
+
+    passes_over: ClassVar[frozenset[str]] = frozenset()
+    """Reasons it rejects with that are no failure to read: attachments that are no documents, what its options leave
+    out. They do not count against `corpus.max_reject_rate`."""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -164,7 +173,35 @@ class Source(Component):
 
 
 class Cleaner(Component):
-    """One cleaning step. One instance sees every document of one corpus, in order, so it may keep state."""
+    """One cleaning step. One instance sees every document of one corpus, in order, so it may keep state.
+
+    `clean` is all that most steps need. The rest is for steps that learn from files, that must know all documents
+    before they decide, that compare documents, or that keep the items of benchmarks out of the corpus.
+    """
+
+    surveys: ClassVar[int] = 0
+    """How often it wants to see every document before the first `clean`."""
+    across_corpora: ClassVar[bool] = False
+    """Whether it compares documents. When the general corpus is made, it is then given those of the finished domain
+    corpus first, like any others (surveys, `clean`), so that no document is on both sides; they are not kept twice."""
+    reads_benchmarks: ClassVar[bool] = False
+    """Whether the recipe's benchmarks decide the result; then they count in the key."""
+    tally: Mapping[str, int] = MappingProxyType({})
+    """What it counts beside documents (lines removed, addresses masked), shown with its line of the funnel."""
+
+    def fingerprint(self) -> str:
+        """A digest of the files it learns from, "" for none. It counts in the key. Raises MissingError."""
+        return ""
+
+    def prepare(self, stage: Stage, benchmarks: Sequence[Benchmark]) -> None:
+        """Get ready, once, before the first document. benchmarks: those of the recipe, each once."""
+
+    def survey(self, batch: pa.RecordBatch, number: int) -> None:
+        """See every document in order, `surveys` times: number is 0, then 1, ..."""
+
+    def finish(self, out: Path) -> dict[str, Any]:
+        """State facts after the last document; may write files into the corpus, which lies at `out`."""
+        return {}
 
     @abstractmethod
     def clean(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
@@ -203,6 +240,7 @@ class TrainRequest:
 
     probe, evaluator: what the model is scored on at step 0 and at every held-out measurement, and by whom;
     None for no probes. A backend that cannot score a live model may leave them out.
+    launch: the recipe's `launch` section, where the work is spread over machines; None for this machine.
     """
 
     start: Checkpoint
@@ -212,6 +250,7 @@ class TrainRequest:
     samples_per_step: int
     probe: EvalRequest | None = None
     evaluator: Evaluator | None = None
+    launch: Launch | None = None
 
 
 class TrainingBackend(Component):
@@ -349,6 +388,29 @@ class Evaluator(Component):
         and their order are the same for every model. It may add `items.jsonl`, one object an item (item,
         prompt, wanted, given: short texts), which the report uses to show what changed between models, and
         `answers.jsonl`, one object a generated answer (item, prompt, answer, ended).
+        """
+
+
+class Tracker(Component):
+    """Shows a run elsewhere while it runs. One instance serves a command from its first stage to its last.
+
+    It sees everything and changes nothing. Whatever it raises becomes a warning and ends it; the run goes on.
+    """
+
+    def begin(self, stage: Stage) -> None:
+        """A stage begins that is not in the store yet."""
+
+    def event(self, stage: Stage, kind: str, data: Mapping[str, Any]) -> None:
+        """Something happened in a stage: every event as it goes to events.jsonl, and "progress" besides.
+
+        Of training: "progress" with done (the step), loss and tokens; "heldout" and "probe" with step and values.
+        """
+
+    @abstractmethod
+    def end(self, stage: Stage, out: Path) -> None:
+        """A stage is done: its facts are in `stage.facts`, its files in `out`, where nothing may be written.
+
+        `training/metrics.jsonl` of a train stage has every step, `scores.json` of an evaluation every score.
         """
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Mixer,
         Source,
         Stage,
+        Tracker,
         TrainingBackend,
     )
 
@@ -83,6 +84,12 @@ def adapt_register_evaluators() -> Iterable[type[Evaluator]]:
 @hookspec
 def adapt_register_benchmarks() -> Iterable[Benchmark]:
     """Benchmarks: task names a recipe may list under `eval.domain` or `eval.general`."""
+    raise NotImplementedError
+
+
+@hookspec
+def adapt_register_trackers() -> Iterable[type[Tracker]]:
+    """Trackers: where a run is shown while it runs, beside its own files (`track[]`)."""
     raise NotImplementedError
 
 

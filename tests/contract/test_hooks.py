@@ -111,7 +111,8 @@ def test_the_page_names_every_state_a_plugin_can_be_in() -> None:
 
     from domadapt_registry import State
 
-    table = re.findall(r"^\| (\w[\w ]*?) +\|", PAGE, re.MULTILINE)
+    (rows,) = re.findall(r"^\| state .*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    table = ["state", *re.findall(r"^\| (\w[\w ]*?) +\|", rows, re.MULTILINE)]
     assert table == ["state", *get_args(State)]
 
 
@@ -163,6 +164,17 @@ def test_hook_adapt_register_mixers_gives_a_mixer_that_orders_windows(example: E
     assert order.dtype == "int64"
     with pytest.raises(errors.DataError, match="6 windows wanted, there are 5"):
         mixer.order(components.MixRequest({"domain": 2, "general": 3}, 6, replay=0.5, max_epochs=1, seed=0))
+
+
+def test_hook_adapt_register_trackers_gives_a_tracker_that_sees_steps_and_ends(
+    example: Example, tmp_path: Path
+) -> None:
+    tracker = registry(example("adapt_register_trackers")).find("tracker", "logfile")()
+    training = stage(run=tmp_path)
+    tracker.begin(training)
+    tracker.event(training, "progress", {"done": 3, "total": 9, "unit": "steps", "loss": 2.5})
+    tracker.end(training, tmp_path)
+    assert (tmp_path / "losses.txt").read_text() == "merge.x: step 3 of 9: 2.5 nats\nmerge.x: done\n"
 
 
 def test_hook_adapt_register_backends_gives_a_backend_that_leaves_a_folder(example: Example, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 
 from domadapt import hookimpl
@@ -29,8 +29,11 @@ from domadapt.builtin.merging.methods import METHOD_MERGERS
 from domadapt.builtin.merging.presets import PRESETS
 from domadapt.builtin.mixing.replay import ReplayMixer
 from domadapt.builtin.models.resolve import resolve_model
+from domadapt.builtin.tracking.mlflow import MlflowTracker
+from domadapt.builtin.tracking.tensorboard import TensorboardTracker
+from domadapt.builtin.tracking.watching import watched
 from domadapt.builtin.training.torch_loop import TorchBackend
-from domadapt.components import Benchmark, Cleaner, Evaluator, Merger, Mixer, Source, Stage, TrainingBackend
+from domadapt.components import Benchmark, Cleaner, Evaluator, Merger, Mixer, Source, Stage, Tracker, TrainingBackend
 
 TASKS = Path(__file__).parent / "evaluating" / "tasks"
 
@@ -88,6 +91,12 @@ def adapt_register_evaluators() -> Iterable[type[Evaluator]]:
 
 
 @hookimpl
+def adapt_register_trackers() -> Iterable[type[Tracker]]:
+    """TensorBoard and MLflow, both on this machine unless told otherwise."""
+    return (TensorboardTracker, MlflowTracker)
+
+
+@hookimpl
 def adapt_register_benchmarks() -> Iterable[Benchmark]:
     """Following simple instructions in the chat format."""
     title = "Simple instructions, answered exactly in the chat format of the built-in models"
@@ -98,6 +107,13 @@ def adapt_register_benchmarks() -> Iterable[Benchmark]:
 def adapt_resolve_model(ref: str, cache: Path) -> Path | None:
     """builtin:NAME, local folders, the Hugging Face hub."""
     return resolve_model(ref, cache)
+
+
+@hookimpl(wrapper=True, specname="adapt_run_stage")
+def adapt_watch_stage(stage: Stage, out: Path) -> Generator[None, bool | None, bool | None]:
+    """Let the run's trackers see the stage."""
+    with watched(stage, out):
+        return (yield)
 
 
 @hookimpl(trylast=True)

@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import rich_click as click
 
 from domadapt.cli.frame import open_registry
+from domadapt.components import Tracker
+from domadapt.errors import MissingError
 from domadapt.pipeline.engine import Run
 from domadapt.recipe.check import ResolvedRecipe
 
@@ -64,17 +66,33 @@ def prepare(
     recipe: Path | None, domain: str | None, merge: Sequence[str], overrides: Sequence[str], name: str | None
 ) -> Prepared:
     """Load and check everything, run nothing. Raises AdaptError with all that is wrong."""
-    from domadapt.pipeline.graph import build_graph, check_requirements
-    from domadapt.pipeline.reporting import add_report
+    return made_ready(choose(recipe, domain, merge, overrides, name))
+
+
+def choose(
+    recipe: Path | None, domain: str | None, merge: Sequence[str], overrides: Sequence[str], name: str | None
+) -> ResolvedRecipe:
+    """Load a recipe and choose its components; neither models nor documents need to be there."""
     from domadapt.recipe.check import resolve
     from domadapt.recipe.load import load_recipe
 
     named = [f"name={json.dumps(name)}"] if name is not None else []
     loaded = load_recipe(open_registry(), domain=domain, path=recipe, overrides=[*overrides, *named], merge=merge)
-    registry = loaded.registry
-    resolved = resolve(loaded)
+    return resolve(loaded)
+
+
+def made_ready(resolved: ResolvedRecipe) -> Prepared:
+    """The run of a chosen recipe, with its models found and its documents' digests taken."""
+    from domadapt.pipeline.graph import build_graph, check_requirements
+    from domadapt.pipeline.reporting import add_report
+
+    registry = resolved.loaded.registry
     called = resolved.recipe.name or resolved.recipe.domain
     graph = build_graph(resolved, registry)
     check_requirements(graph)
     add_report(graph, resolved, called)
-    return Prepared(Run(graph, registry, runs_folder(), called, resolved.recipe.seed), resolved, called)
+    trackers = [cast("type[Tracker]", choice.cls)(choice.config) for choice in resolved.trackers]
+    if missing := [f"track: {what}" for tracker in trackers for what in tracker.requirements()]:
+        raise MissingError("\n".join(missing))
+    run = Run(graph, registry, runs_folder(), called, resolved.recipe.seed, trackers)
+    return Prepared(run, resolved, called)

@@ -2,26 +2,22 @@
 
 A step sees all documents of a corpus in order. One that must know them all before it can decide (which lines are
 everywhere, which documents are the best tenth) has `surveys`, the number of times it wants to see them first: they
-wait on the disk meanwhile.
-
-What a cleaner may have beside `clean`, all of it optional:
-surveys (int), survey(batch, number): see every document `surveys` times, number = 0, 1, ..., before the first `clean`.
-prepare(stage, benchmarks): called once before everything; the benchmarks are those of the recipe.
-tally (mapping): what it counted besides, shown with its line of the funnel.
-finish(out): called once after the last document; may write files into the corpus, returns facts.
+wait on the disk meanwhile. One that compares documents sees those of the other side's finished corpus before them.
 """
 
 from __future__ import annotations
 
+import itertools
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domadapt.artifacts import document_schema
+from domadapt.artifacts import SPLITS, Corpus, document_schema
 from domadapt.components import Benchmark, Cleaner, Reject, Source, Stage
-from domadapt.errors import StageError
-from domadapt.pipeline.accounts import Accounts
+from domadapt.errors import DataError, StageError
+from domadapt.pipeline.accounts import DUPLICATE, Accounts, SourceAccount
 from domadapt.pipeline.shards import ShardWriter, stored_batches
 
 if TYPE_CHECKING:
@@ -31,17 +27,24 @@ if TYPE_CHECKING:
 
 Seen = Callable[[int, "pa.RecordBatch", "pa.RecordBatch", Mapping[str, int]], None]
 """Called with (number of the step, batch before, batch after, dropped by reason)."""
+EARLIER = -1
+"""In place of the number of a source: documents of the other side's corpus, which are not booked."""
 EXAMPLES = 5
 """Rejected documents of each reason that are remembered by name."""
 
 
 def read_sources(
-    sources: Sequence[tuple[Source, int | None]], accounts: Accounts, rejected: dict[str, list[str]], stage: Stage
+    sources: Sequence[tuple[Source, int | None]],
+    accounts: Accounts,
+    rejected: dict[str, list[str]],
+    stage: Stage,
+    max_reject_rate: float = 1.0,
 ) -> Iterator[Numbered]:
     """All documents of all sources in order, each batch with the number of its source.
 
     sources: each with the largest number of documents to take (None: all). rejected: filled with a few places of
-    what was rejected, by reason.
+    what was rejected, by reason. max_reject_rate: largest share of a source's documents that may be unreadable.
+    Raises DataError behind a source that is above it.
     """
     schema, kept = document_schema(), 0
     for number, (source, take) in enumerate(sources):
@@ -61,6 +64,28 @@ def read_sources(
                 yield number, batch
             if left == 0:
                 break
+        _judge_rejections(source, accounts.sources[number], rejected, stage, max_reject_rate)
+
+
+def _judge_rejections(
+    source: Source, account: SourceAccount, rejected: Mapping[str, list[str]], stage: Stage, most: float
+) -> None:
+    """Refuse a source of which little could be read: a corpus of that little would look like a success."""
+    read = account.steps[0]
+    failed = Counter({r: n for r, n in read.dropped.items() if r not in source.passes_over and DUPLICATE not in r})
+    judged = failed.total() + read.kept
+    if failed.total() > most * judged:
+        why = ", ".join(f"{reason} {count:,}" for reason, count in failed.most_common(3))
+        place = next(iter(rejected.get(failed.most_common(1)[0][0], ())), "")
+        raise DataError(
+            f"{stage.name}: source {source.name} could not read {failed.total():,} of {judged:,} documents ({why}"
+            f"{f'; the first: {place}' if place else ''}), and corpus.max_reject_rate allows {most:.0%}; mend the "
+            "source or its options, or raise corpus.max_reject_rate"
+        )
+    if read.num_in and not read.kept:
+        why = ", ".join(f"{reason} {count:,}" for reason, count in read.dropped.most_common(3))
+        message = f"source {source.name}: none of {read.num_in:,} documents was taken ({why})"
+        stage.event("warning", message=message)
 
 
 def _rejecting(number: int, accounts: Accounts, rejected: dict[str, list[str]]) -> Reject:
@@ -74,10 +99,10 @@ def _rejecting(number: int, accounts: Accounts, rejected: dict[str, list[str]]) 
 
 
 def prepare(cleaners: Sequence[Cleaner], benchmarks: Sequence[Benchmark], stage: Stage) -> None:
-    """Let every cleaner that wants it get ready."""
+    """Let every cleaner get ready. benchmarks: of a task that stands in the recipe twice, the cleaners see one."""
+    distinct = list({benchmark.name: benchmark for benchmark in benchmarks}.values())
     for cleaner in cleaners:
-        if (own := getattr(cleaner, "prepare", None)) is not None:
-            own(stage, benchmarks)
+        cleaner.prepare(stage, distinct)
 
 
 def clean(
@@ -85,26 +110,37 @@ def clean(
     cleaners: Sequence[Cleaner],
     accounts: Accounts,
     folder: Path,
+    *,
+    earlier: Corpus | None = None,
     seen: Seen = lambda step, before, after, dropped: None,
 ) -> Iterator[Numbered]:
-    """What is left of the documents after all steps. folder: for documents that wait; it is made and removed."""
+    """What is left of the documents after all steps.
+
+    folder: for documents that wait; it is made and removed. earlier: the other side's corpus, whose documents come
+    first for the steps that compare.
+    """
     for step, cleaner in enumerate(cleaners, 1):
-        if surveys := getattr(cleaner, "surveys", 0):
-            batches = _surveyed(batches, cleaner, surveys, folder / f"step-{step}")
+        if cleaner.across_corpora and earlier is not None:
+            batches = itertools.chain(_documents_of(earlier), batches)
+        if cleaner.surveys:
+            batches = _surveyed(batches, cleaner, folder / f"step-{step}")
         batches = _step(batches, cleaner, accounts, step, seen)
     yield from batches
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def finish(cleaners: Sequence[Cleaner], accounts: Accounts, out: Path) -> dict[str, Any]:
-    """Facts of the cleaners that have any, by name; their tallies go into the accounts."""
+    """Facts of the cleaners that state any, by name; their tallies go into the accounts."""
     facts: dict[str, Any] = {}
     for step, cleaner in enumerate(cleaners, 1):
-        tally: Mapping[str, int] | None = getattr(cleaner, "tally", None)
-        accounts.tallies[step] = dict(tally or {})
-        if (own := getattr(cleaner, "finish", None)) is not None:
-            facts[cleaner.name] = own(out)
+        accounts.tallies[step] = dict(cleaner.tally)
+        if stated := cleaner.finish(out):
+            facts[cleaner.name if cleaner.name not in facts else f"{cleaner.name} (step {step})"] = stated
     return facts
+
+
+def _documents_of(corpus: Corpus) -> Iterator[Numbered]:
+    return ((EARLIER, batch) for split in SPLITS for batch in corpus.batches(split))
 
 
 def _step(
@@ -117,13 +153,15 @@ def _step(
                 f"cleaner {cleaner.name}: {batch.num_rows} documents in, {after.num_rows} out and "
                 f"{sum(dropped.values())} dropped; the two must add up"
             )
+        if source == EARLIER:
+            continue
         accounts.book(source, step, batch.num_rows, after.num_rows, dropped)
         seen(step, batch, after, dropped)
         if after.num_rows:
             yield source, after
 
 
-def _surveyed(batches: Iterable[Numbered], cleaner: Any, surveys: int, folder: Path) -> Iterator[Numbered]:
+def _surveyed(batches: Iterable[Numbered], cleaner: Cleaner, folder: Path) -> Iterator[Numbered]:
     """The same batches, after the cleaner has seen them all."""
     numbers: list[int] = []
     writer = ShardWriter(folder, "documents")
@@ -132,7 +170,7 @@ def _surveyed(batches: Iterable[Numbered], cleaner: Any, surveys: int, folder: P
         cleaner.survey(batch, 0)
         writer.write(batch)
     writer.close()
-    for survey in range(1, surveys):
+    for survey in range(1, cleaner.surveys):
         for batch in stored_batches(folder):
             cleaner.survey(batch, survey)
     yield from zip(numbers, stored_batches(folder, delete=True), strict=True)

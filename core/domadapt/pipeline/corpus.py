@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domadapt.artifacts import SPLITS, Split
+from domadapt.artifacts import SPLITS, Corpus, Split
 from domadapt.components import Benchmark, Cleaner, Source, Stage
 from domadapt.errors import DataError
 from domadapt.pipeline import cleaning
@@ -36,22 +36,26 @@ def build_corpus(
     out: Path,
     stage: Stage,
     benchmarks: Sequence[Benchmark] = (),
+    earlier: Corpus | None = None,
+    max_reject_rate: float = 1.0,
 ) -> dict[str, Any]:
     """Read, clean, split and write one corpus into `out`; return its facts.
 
     sources: each with the largest number of documents to take (None: all).
     holdout: share of the groups in each held-out split.  holdout_documents: most documents of a split.
     benchmarks: those of the recipe, for cleaners that keep their items out of the corpus.
+    earlier: the other side's finished corpus, whose documents cleaners that compare see first.
+    max_reject_rate: largest share of a source's documents that may be unreadable.
     Facts: funnel, sources (what became of each one's documents), documents and bytes per split, groups, rejected
     examples, and steps (what cleaners state) when there is any.
-    Raises DataError when nothing is left or when there are too few groups to split, StageError when documents are
-    missing from the accounts.
+    Raises DataError when nothing is left, when there are too few groups to split or when a source rejects too much,
+    StageError when documents are missing from the accounts.
     """
     accounts = Accounts([source.name for source, _ in sources], [cleaner.name for cleaner in cleaners])
     rejected: dict[str, list[str]] = {}
     cleaning.prepare(cleaners, benchmarks, stage)
-    batches = cleaning.read_sources(sources, accounts, rejected, stage)
-    batches = cleaning.clean(batches, cleaners, accounts, out / "waiting")
+    batches = cleaning.read_sources(sources, accounts, rejected, stage, max_reject_rate)
+    batches = cleaning.clean(batches, cleaners, accounts, out / "waiting", earlier=earlier)
     temporary, groups, sizes_of_groups = out / "unsplit", dict[str, str](), Counter[str]()
     numbers = []
     writer = ShardWriter(temporary, "documents")
@@ -72,7 +76,6 @@ def build_corpus(
         groups, holdout, seed=stage.seed, where=stage.name, sizes=sizes_of_groups, most_held=holdout_documents
     )
     _write_splits(temporary, numbers, splits, holdout_documents, accounts, out)
-    _warn_of_rejections(accounts, stage)
     accounts.close(sum(count_rows(out / split) for split in SPLITS), stage.name)
     documents, sizes = (
         {split: sum(getattr(a, kind)[split] for a in accounts.sources) for split in SPLITS}
@@ -177,19 +180,6 @@ def _count(part: pa.RecordBatch, split: Split, account: SourceAccount) -> None:
             counted = account.licenses.setdefault(license, [0, 0])
             counted[0] += 1
             counted[1] += size
-
-
-def _warn_of_rejections(accounts: Accounts, stage: Stage) -> None:
-    """Say that a source could hardly be read: a corpus of what little was left may look like a success."""
-    for account in accounts.sources:
-        read = account.steps[0]
-        if 2 * read.dropped.total() > read.num_in:
-            why = ", ".join(f"{reason} {count:,}" for reason, count in read.dropped.most_common(3))
-            stage.event(
-                "warning",
-                message=f"source {account.source}: {read.dropped.total():,} of {read.num_in:,} documents could not be "
-                f"read ({why}); places are in the corpus's facts, rejected_examples",
-            )
 
 
 def _warn_of_few_groups(out: Path, stage: Stage, setting: str) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from domadapt.artifacts import Artifact, Checkpoint
-from domadapt.components import Stage
+from domadapt.components import Stage, Tracker
 from domadapt.errors import AdaptError, Interrupted, MissingError, StageError
 from domadapt.pipeline.events import EventLog
 from domadapt.pipeline.graph import Graph, Node
@@ -47,8 +47,10 @@ class Planned:
 class Run:
     """One run: a graph, a store and the folder a person opens."""
 
-    def __init__(self, graph: Graph, registry: Registry, runs: Path, name: str, seed: int) -> None:
-        self.graph, self.registry, self.seed = graph, registry, seed
+    def __init__(
+        self, graph: Graph, registry: Registry, runs: Path, name: str, seed: int, trackers: Sequence[Tracker] = ()
+    ) -> None:
+        self.graph, self.registry, self.seed, self.trackers = graph, registry, seed, trackers
         self.folder = runs / name
         self.store = Store(runs / ".store")
         self._state = _read_state(self.folder)
@@ -153,6 +155,8 @@ class Run:
             scratch=self.store.scratch_path(node.kind, key),
             emit=emit,
             stop_requested=stop_requested,
+            run=self.folder,
+            trackers=self.trackers,
             facts={"run_facts": run_facts(self._state)} if node.kind == "report" else {},
         )
         with self.store.lock(node.kind, key):

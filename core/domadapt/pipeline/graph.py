@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from domadapt.artifacts import MANIFEST, Artifact, Checkpoint, Corpus, Role, Scorecard, Sweep, TokenStore
-from domadapt.components import Benchmark, Component, EvalRequest, Evaluator, Merger, Side, Source, Stage
+from domadapt.components import Benchmark, Cleaner, Component, EvalRequest, Evaluator, Merger, Side, Source, Stage
 from domadapt.errors import DataError, MissingError, RecipeError
 from domadapt.pipeline import work
 from domadapt.pipeline.benchmarks import TaskFile, benchmark_files
@@ -147,6 +147,9 @@ def _options(choice: Choice) -> dict[str, Any]:
 
 def _add_corpora(graph: Graph, resolved: ResolvedRecipe) -> None:
     recipe = graph.recipe.corpus
+    benchmarks = [one for several in resolved.benchmarks.values() for one in several]
+    cleaning = _cleaning_options(resolved.cleaners, benchmarks)
+    compares = any(_cleaner(choice).across_corpora for choice in resolved.cleaners)
     for side, choices in resolved.sources.items():
         if not choices:
             continue
@@ -157,23 +160,49 @@ def _add_corpora(graph: Graph, resolved: ResolvedRecipe) -> None:
                 {"options": _content_options(c), "content": _fingerprint(s, f"corpus.{side}.{number}"), "take": t}
                 for number, (c, s, t) in enumerate(zip(choices, sources, takes, strict=True))
             ],
-            "clean": [_options(c) for c in resolved.cleaners],
+            **cleaning,
             "holdout": recipe.holdout,
             "holdout_documents": recipe.holdout_documents,
+            "max_reject_rate": recipe.max_reject_rate,
             "seed": graph.recipe.seed,
         }
+        earlier = "corpus.domain" if compares and side != "domain" else None
         graph.add(
             Node(
                 f"corpus.{side}",
                 "corpus",
                 [_identity(c) for c in [*choices, *resolved.cleaners]],
                 options,
-                {},
+                {earlier: earlier} if earlier in graph.nodes else {},
                 Corpus,
-                work.corpus(choices, takes, resolved.cleaners, recipe),
+                work.corpus(choices, takes, resolved.cleaners, recipe, benchmarks),
                 sources,
             )
         )
+
+
+def _cleaning_options(choices: Sequence[Choice], benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
+    """What decides the cleaning: options, the files that steps learn from, the benchmarks kept out of the corpus."""
+    decisive: dict[str, Any] = {"clean": [_options(c) for c in choices]}
+    # a cleaner is made only where it says more than its options: its making may import what it works with
+    learning = [c for c in choices if _cleaner(c).fingerprint is not Cleaner.fingerprint]
+    if learning:
+        decisive["references"] = [_reference(c) for c in learning]
+    if any(_cleaner(choice).reads_benchmarks for choice in choices):
+        names = [benchmark.name for benchmark in benchmarks]
+        decisive["benchmarks"] = dict(zip(names, _contents(benchmarks), strict=True))
+    return decisive
+
+
+def _cleaner(choice: Choice) -> type[Cleaner]:
+    return cast(type[Cleaner], choice.cls)
+
+
+def _reference(choice: Choice) -> str:
+    try:
+        return _cleaner(choice)(choice.config).fingerprint()
+    except MissingError as error:
+        raise MissingError(f"corpus.clean (step {choice.name}): {error}") from error
 
 
 def _fingerprint(source: Source, place: str) -> str:
@@ -225,7 +254,7 @@ def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
             },
             {"start": f"model.{recipe.model.start}", "tokens": "tokens"},
             lambda path: Checkpoint(path, role="cpt"),
-            work.training(backend, recipe.train, samples_per_step, _probe(resolved)),
+            work.training(backend, recipe.train, samples_per_step, _probe(resolved), recipe.launch),
             [backend.cls(backend.config)],
         )
     )
@@ -373,25 +402,32 @@ def _tasks(graph: Graph, resolved: ResolvedRecipe) -> Iterator[_Task]:
         if recipe.perplexity and f"corpus.{side}" in graph.nodes:
             request = EvalRequest(f"bits_per_byte.{side}", side, None, None, recipe.limit, recipe.batch_tokens)
             yield _Task(request, resolved.evaluators[PERPLEXITY], {"prompt": ""})
-    missing: list[str] = []
-    for task in (task for tasks in resolved.tasks.values() for task in tasks):
+    tasks = [task for several in resolved.tasks.values() for task in several]
+    for task, content in zip(tasks, _contents([task.benchmark for task in tasks]), strict=True):
         request = task.request(recipe)
-        try:
-            content = _content(task.benchmark)
-        except MissingError as error:
-            missing.append(str(error))
-            continue
         options = {"benchmark": content, **_protocol(request)}
         yield _Task(request, resolved.evaluators[task.benchmark.evaluator], options)
-    if missing:
-        more = f"\nand {len(missing) - 5} more benchmarks miss their data" if len(missing) > 5 else ""
-        raise MissingError("\n".join(missing[:5]) + more)
     if recipe.probes:
         choice = resolved.evaluators[PROBES]
         # last, so that no probe stands for the general side in the verdict
         request = EvalRequest(PROBES, "general", None, None, recipe.limit, recipe.batch_tokens)
         asks = cast(Evaluator, choice.cls(choice.config)).fingerprint()
         yield _Task(request, choice, {"asks": asks, "prompt": ""})
+
+
+def _contents(benchmarks: Sequence[Benchmark]) -> list[dict[str, Any]]:
+    """`_content` of each. Raises MissingError that names the first few that miss their data."""
+    contents: list[dict[str, Any]] = []
+    missing: list[str] = []
+    for benchmark in benchmarks:
+        try:
+            contents.append(_content(benchmark))
+        except MissingError as error:
+            missing.append(str(error))
+    if missing:
+        more = f"\nand {len(missing) - 5} more benchmarks miss their data" if len(missing) > 5 else ""
+        raise MissingError("\n".join(missing[:5]) + more)
+    return contents
 
 
 def _content(benchmark: Benchmark) -> dict[str, Any]:

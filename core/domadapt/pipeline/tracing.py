@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
+from domadapt.artifacts import Corpus
 from domadapt.components import Cleaner, Side, Source, Stage
 from domadapt.errors import UsageError
 from domadapt.pipeline import cleaning
@@ -51,9 +52,10 @@ class _Enough(Exception):  # noqa: N818 - not a fault
     """What was wanted is known."""
 
 
-def trace(resolved: ResolvedRecipe, side: Side, wanted: str | None) -> Trail:
+def trace(resolved: ResolvedRecipe, side: Side, wanted: str | None, earlier: Corpus | None = None) -> Trail:
     """The way of one document. wanted: its id, or SOURCE:ID where several sources have that id; None: the first one.
 
+    earlier: the domain's corpus, where the general one was compared with it.
     Raises UsageError when no source has it.
     """
     trail: Trail | None = None
@@ -80,13 +82,13 @@ def trace(resolved: ResolvedRecipe, side: Side, wanted: str | None) -> Trail:
             parts = (batch.slice(0, row), batch.slice(row, 1), batch.slice(row + 1))
             yield from ((number, part) for part in parts if part.num_rows)
 
-    _run(resolved, side, seen, alone)
+    _run(resolved, side, seen, alone, earlier)
     if trail is None:
         raise UsageError(f"no document {wanted!r} among those of corpus.{side}, or it was rejected when read")
     return trail
 
 
-def first_touched(resolved: ResolvedRecipe, side: Side, step: str) -> str:
+def first_touched(resolved: ResolvedRecipe, side: Side, step: str, earlier: Corpus | None = None) -> str:
     """SOURCE:ID of the first document that a step changed or dropped. Raises UsageError when there is none."""
     names = [choice.name for choice in resolved.cleaners]
     if step not in names:
@@ -102,14 +104,18 @@ def first_touched(resolved: ResolvedRecipe, side: Side, step: str) -> str:
         if touched:
             raise _Enough
 
-    _run(resolved, side, seen, lambda batches: batches)
+    _run(resolved, side, seen, lambda batches: batches, earlier)
     if not touched:
         raise UsageError(f"step {step} changed and dropped no document of corpus.{side}")
     return touched[0]
 
 
 def _run(
-    resolved: ResolvedRecipe, side: Side, seen: cleaning.Seen, apart: Callable[[Iterable[Numbered]], Iterable[Numbered]]
+    resolved: ResolvedRecipe,
+    side: Side,
+    seen: cleaning.Seen,
+    apart: Callable[[Iterable[Numbered]], Iterable[Numbered]],
+    earlier: Corpus | None,
 ) -> None:
     """Read and clean until `seen` raises _Enough. apart: regroups what was read."""
     sources = [
@@ -123,7 +129,8 @@ def _run(
         stage = Stage(name, "", resolved.recipe.seed, name, lambda *_: {}, Path(folder) / "scratch")
         cleaning.prepare(cleaners, [one for tasks in resolved.benchmarks.values() for one in tasks], stage)
         batches = apart(cleaning.read_sources(sources, accounts, {}, stage))
-        for _ in cleaning.clean(batches, cleaners, accounts, Path(folder) / "waiting", seen):
+        waiting = Path(folder) / "waiting"
+        for _ in cleaning.clean(batches, cleaners, accounts, waiting, earlier=earlier, seen=seen):
             if not cleaners:
                 return
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from domadapt.artifacts import Checkpoint, Corpus, TokenStore
 from domadapt.components import (
+    Benchmark,
     Cleaner,
     EvalRequest,
     Evaluator,
@@ -25,16 +26,20 @@ from domadapt.components import (
 from domadapt.errors import StageError
 from domadapt.pipeline.corpus import build_corpus
 from domadapt.recipe.check import Choice
-from domadapt.recipe.schema import CorpusRecipe, EvalRecipe, Mix, Train
+from domadapt.recipe.schema import CorpusRecipe, EvalRecipe, Launch, Mix, Train
 from domadapt.recipe.sweeps import SweepPlan
 
 Work = Callable[[Stage, Mapping[str, Any], Path], dict[str, Any]]
 
 
 def corpus(
-    sources: Sequence[Choice], takes: Sequence[int | None], cleaners: Sequence[Choice], recipe: CorpusRecipe
+    sources: Sequence[Choice],
+    takes: Sequence[int | None],
+    cleaners: Sequence[Choice],
+    recipe: CorpusRecipe,
+    benchmarks: Sequence[Benchmark] = (),
 ) -> Work:
-    """Read, clean and split the documents of one side."""
+    """Read, clean and split the documents of one side. benchmarks: those of the recipe."""
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
         return build_corpus(
@@ -44,6 +49,9 @@ def corpus(
             holdout_documents=recipe.holdout_documents,
             out=out,
             stage=stage,
+            benchmarks=benchmarks,
+            earlier=inputs.get("corpus.domain"),
+            max_reject_rate=recipe.max_reject_rate,
         )
 
     return run
@@ -73,13 +81,15 @@ def tokens(mixer: Choice, mix: Mix, num_samples: int | None, samples_per_step: i
     return run
 
 
-def training(backend: Choice, settings: Train, samples_per_step: int, probe: tuple[Choice, EvalRequest] | None) -> Work:
+def training(
+    backend: Choice, settings: Train, samples_per_step: int, probe: tuple[Choice, EvalRequest] | None, launch: Launch
+) -> Work:
     """Train as many whole steps as the token store has windows for. probe: what to score the live model on."""
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
         store: TokenStore = inputs["tokens"]
         steps = len(store.order()) // samples_per_step
-        request = TrainRequest(inputs["start"], store, settings, steps, samples_per_step)
+        request = TrainRequest(inputs["start"], store, settings, steps, samples_per_step, launch=launch)
         if probe is not None:
             by, asked = probe
             request = replace(request, probe=asked, evaluator=cast(Evaluator, by.cls(by.config)))

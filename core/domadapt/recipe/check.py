@@ -39,6 +39,7 @@ def resolve(loaded: LoadedRecipe) -> ResolvedRecipe:
     chooser = Chooser(flat.root, registry)
     sources = {side: chooser.sources(side) for side in SIDES}
     cleaners, mixer, backend = chooser.cleaners(), chooser.mixer(), chooser.backend()
+    trackers = chooser.trackers()
     mergers = chooser.mergers()
     sweeps = SweepChooser(loaded.root, flat, registry)
     sweep = sweeps.plan(mergers, recipe.merge if recipe is not None else None)
@@ -65,6 +66,7 @@ def resolve(loaded: LoadedRecipe) -> ResolvedRecipe:
         mergers={} if sweep else mergers,
         tasks=tasks,
         evaluators=evaluators,
+        trackers=trackers,
         sweep=sweep,
     )
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MERGE_KNOBS: dict[str, Location] = {key: ("merge", key) for key in MERGE_KNOBS}
 _EVAL_KNOBS: dict[str, Location] = {"engine": ("eval", "engine")}
 _SECTIONS: dict[str, type[Section]] = {"merge": MergeRecipe, "eval": EvalRecipe}
-_KINDS = ("source", "cleaner", "mixer", "backend", "merger", "evaluator", "benchmark", "domain")
+_KINDS = ("source", "cleaner", "mixer", "backend", "merger", "evaluator", "benchmark", "tracker", "domain")
 
 
 class Chooser:
@@ -44,6 +44,10 @@ class Chooser:
     def cleaners(self) -> list[Choice]:
         """The cleaning steps, in order."""
         return self._entries("cleaner", ("corpus", "clean"), "use")
+
+    def trackers(self) -> list[Choice]:
+        """The trackers, in order."""
+        return self._entries("tracker", ("track",), "use")
 
     def mixer(self) -> Choice | None:
         """The mixer."""
@@ -126,7 +130,7 @@ class Chooser:
         chosen: list[Choice | None] = []
         for index, entry in enumerate(entries):
             place: Location = (*at, index)
-            if isinstance(entry.value, str) and kind == "cleaner":
+            if isinstance(entry.value, str) and selector == "use":
                 chosen.append(self._choose(kind, place, None))
             elif entry.child(selector) is not None:
                 chosen.append(self._choose(kind, (*place, selector), (*place, "options")))

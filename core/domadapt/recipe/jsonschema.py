@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SLOTS = (
     ("CorpusSource", "source", "source"),
     ("CleanStep", "use", "cleaner"),
+    ("Track", "use", "tracker"),
     ("Mix", "mixer", "mixer"),
     ("Train", "backend", "backend"),
 )
@@ -30,7 +31,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     Names of components are enumerations, and the options of a component are checked against its own
     schema. Keys that a domain pack or `extends` may supply are not required.
     """
-    kinds = ("source", "cleaner", "mixer", "backend", "merger")
+    kinds = ("source", "cleaner", "mixer", "backend", "merger", "tracker")
     components = {kind: _components(registry, kind) for kind in kinds}
     models: list[tuple[type[BaseModel], Any]] = [(Recipe, "validation")]
     models += [(config, "validation") for named in components.values() for config in named.values()]
@@ -42,7 +43,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
 
     recipe = _definition(definitions, references[(Recipe, "validation")])
     recipe["required"] = ["version"]
-    recipe["properties"]["domain"]["enum"] = registry.names("domain")
+    _suggest(recipe["properties"]["domain"], registry.names("domain"))
     for section in ("Model", "CorpusRecipe"):
         definitions[section].pop("required", None)
     for section, key, kind in _SLOTS:
@@ -73,6 +74,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         _suggest(definitions["EvalRecipe"]["properties"][side], tasks)
     _suggest(definitions["EvalTask"]["properties"]["task"], tasks)
     _enumerate_steps(definitions["CorpusRecipe"]["properties"]["clean"], list(components["cleaner"]))
+    _enumerate_steps(recipe["properties"]["track"], list(components["tracker"]))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "adapt recipe",

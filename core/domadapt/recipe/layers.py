@@ -18,7 +18,12 @@ from domadapt.recipe.schema import Recipe, Section, keys_of
 from domadapt.recipe.tree import CORE_DEFAULT, Location, Node, Origin, dotted, node_of
 
 _STEP = re.compile(r'"([^"]*)"|([^."]+)')
-_SHORT: dict[Location, str] = {("corpus", "clean"): "use", ("eval", "domain"): "task", ("eval", "general"): "task"}
+_SHORT: dict[Location, str] = {
+    ("corpus", "clean"): "use",
+    ("track",): "use",
+    ("eval", "domain"): "task",
+    ("eval", "general"): "task",
+}
 """Lists whose entries may be a name alone, and the key that it stands for."""
 _FIXED = {"domain": "give --domain", "extends": "write it in the file", "version": "it belongs to the file"}
 
@@ -113,8 +118,8 @@ def _put(node: Node, location: Location, value: Node, at: Location, origin: Orig
     if isinstance(node.value, list):
         return _put_in_list(node, node.value, step, rest, value, at, origin)
     if not isinstance(node.value, dict):
-        if isinstance(node.value, str) and at[:2] in _SHORT:
-            node = Node({_SHORT[at[:2]]: node}, node.origin)  # the short form of an entry, a name alone
+        if isinstance(node.value, str) and at[:-1] in _SHORT:
+            node = Node({_SHORT[at[:-1]]: node}, node.origin)  # the short form of an entry, a name alone
         elif node.value is None:
             node = Node({}, node.origin)
         else:
@@ -165,7 +170,7 @@ def _selector(at: Location) -> str:
             return "backend"
         case ("corpus", "domain" | "general", int()):
             return "source"
-        case ("corpus", "clean", int()):
+        case ("corpus", "clean", int()) | ("track", int()):
             return "use"
     return ""
 

@@ -34,6 +34,8 @@ def resolved_tree(resolved: ResolvedRecipe) -> Node:
             put(choice, data["corpus"][side][index], ("corpus", side, index))
     for index, choice in enumerate(resolved.cleaners):
         put(choice, data["corpus"]["clean"][index], ("corpus", "clean", index))
+    for index, choice in enumerate(resolved.trackers):
+        put(choice, data["track"][index], ("track", index))
     put(resolved.mixer, data["mix"], ("mix",))
     put(resolved.backend, data["train"], ("train",))
     data["merge"]["options"] = _method_options(resolved, owners)

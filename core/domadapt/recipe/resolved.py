@@ -59,6 +59,7 @@ class ResolvedRecipe:
     mergers: Mapping[str, Choice]
     tasks: Mapping[Side, Sequence[TaskChoice]]
     evaluators: Mapping[str, Choice]
+    trackers: Sequence[Choice] = ()
     sweep: SweepPlan | None = None
 
     @property

@@ -115,6 +115,10 @@ def _distinct(values: list[str]) -> list[str]:
     return values
 
 
+def _minutes(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _empty_for_none(value: object) -> object:
     return {} if value is None else value
 
@@ -127,6 +131,12 @@ StartRate = Annotated[
 ]
 Options = Annotated[dict[str, Any], BeforeValidator(_empty_for_none, json_schema_input_type=dict[str, Any] | None)]
 Name = Annotated[str, Field(min_length=1)]
+Line = Annotated[str, Field(min_length=1, pattern=r"^[^\r\n]+$")]
+SlurmTime = Annotated[
+    str,
+    BeforeValidator(_minutes, json_schema_input_type=int | str),
+    Field(pattern=r"^([0-9]+-)?[0-9]+(:[0-9]{1,2}){0,2}$"),
+]
 RunName = Annotated[str, AfterValidator(parse_run_name), Field(json_schema_extra={"pattern": f"^{_RUN_NAME}$"})]
 Names = Annotated[
     list[str], BeforeValidator(_listed, json_schema_input_type=list[str] | str), AfterValidator(_distinct)
@@ -183,6 +193,15 @@ class CleanStep(Section):
 
 
 Step = Annotated[CleanStep, BeforeValidator(_named_step, json_schema_input_type=CleanStep | str)]
+
+
+class Track(Section):
+    """A tracker."""
+
+    use: str
+    """Name of a tracker component."""
+    options: Options = {}
+    """Options of that tracker."""
 
 
 class CorpusRecipe(Section):
@@ -415,6 +434,43 @@ class EvalRecipe(Section):
     """Tokens of one evaluation batch; changes no score beyond rounding."""
 
 
+class LaunchOptions(Section):
+    """What a Slurm cluster wants to be told. `local` and `torchrun` take none of it."""
+
+    partition: Line | None = None
+    """Partition (queue) of the job."""
+    account: Line | None = None
+    """Account that the job is charged to."""
+    time: SlurmTime | None = None
+    """Most time of the job, as Slurm writes it: 24:00:00, 2-00:00:00, or minutes. Default: the partition's."""
+    cpus_per_task: Count | None = None
+    """CPU cores of each rank. Default: the cluster's."""
+    grace: Annotated[int, Field(ge=30, le=65535)] = 300
+    """Seconds before the end of its time at which the job is told to save: longer than a checkpoint takes."""
+    requeue: bool = True
+    """Whether a job that was stopped and saved its work goes back into the queue and continues."""
+    setup: list[Line] = []
+    """Shell lines before anything runs: `module load cuda`, `source venv/bin/activate`."""
+    sbatch: list[Line] = []
+    """Further options of sbatch, as they stand after #SBATCH: --exclusive, --qos=high."""
+    srun: list[Line] = []
+    """Further options of the srun that starts the ranks of the training."""
+
+
+class Launch(Section):
+    """Where a run works (`adapt launch`). It changes no result and counts in no key."""
+
+    executor: Literal["local", "torchrun", "slurm"] = "local"
+    """local: this machine; the training backend starts its ranks. torchrun: torchrun starts them, on one or several
+    machines. slurm: a job that goes back into the queue when it is preempted."""
+    nodes: Count = 1
+    """Machines that a training is spread over. More than 1 needs torchrun or slurm, and a folder that all of them see."""
+    gpus_per_node: Annotated[int, Field(ge=0, le=64)] | None = None
+    """GPUs, and so ranks, of each machine. Default: all that are there; slurm must be told (0 for none)."""
+    options: LaunchOptions = LaunchOptions()
+    """What the executor takes besides."""
+
+
 class InlinePack(Section):
     """A domain that needs no code, described in its recipe: what an installed pack would bring."""
 
@@ -447,6 +503,9 @@ class Recipe(Section):
     train: Train = Train()
     merge: MergeRecipe = MergeRecipe()
     eval: EvalRecipe = EvalRecipe()
+    launch: Launch = Launch()
+    track: list[Annotated[Track, BeforeValidator(_named_step, json_schema_input_type=Track | str)]] = []
+    """Where to show the run while it runs, beside its own files. A tracker is a name or {use, options}."""
     resolved: dict[str, Any] | None = None
     """Written by adapt into recipe.lock.yaml: versions and digests. Ignored when a lock file is run as a recipe."""
 

@@ -118,4 +118,6 @@ def _corpus(corpus: Corpus) -> dict[str, Any]:
         "documents": {split: facts["documents"][split] for split in SPLITS},
         "bytes": {split: facts["bytes"][split] for split in SPLITS},
         "funnel": facts["funnel"],
+        "sources": facts.get("sources", []),
+        "steps": facts.get("steps", {}),
     }

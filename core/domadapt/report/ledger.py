@@ -1,8 +1,8 @@
 """The forgetting ledger: every model against the reference on the same items, with what the numbers can tell.
 
 All statements are paired: models are compared item by item (see `differences`). Beside the differences stand what
-each stage gained, lost and won back (see `accounts`), the merges against the control arms, and the same scores
-on clean items alone where an evaluation says which items occur in the training text.
+each stage gained, lost and won back (see `accounts`), the merges against the control arms, and the same scores on
+clean items alone where it is known which items occur in the text of the sources.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from domadapt.builtin.cleaning.decontamination import found_items
 from domadapt.errors import DataError
 from domadapt.report.accounts import stage_rows, total_rows
 from domadapt.report.differences import BETTER, UNCLEAR, WORSE, paired_difference
@@ -44,7 +45,8 @@ PERPLEXITY = "bits_per_byte."
 class Measure:
     """One metric of one task with the samples of all models that have it, in the models' order.
 
-    dirty: [N], the items that occur in the training text; None where the evaluation does not say.
+    dirty: [N], the items that occur in the text of the sources; None where nobody looked for them. dropped: whether the
+    documents that hold them were kept out of the training text.
     """
 
     task: str
@@ -52,6 +54,7 @@ class Measure:
     rows: Mapping[str, ScoreRow]
     samples: JointSamples
     dirty: npt.NDArray[np.bool_] | None = None
+    dropped: bool = False
 
     @property
     def labels(self) -> list[str]:
@@ -84,8 +87,9 @@ def build_ledger(results: RunResults) -> dict[str, Any]:
     measures: one entry per task and metric, the first metric of a task is its main one ("main": true), with
         "scores": one per model (value, stderr, low, high, n and against the reference "difference": the keys of
         `paired_difference` and p_holm; None for the reference itself); "dirty_items": how many items occur
-        in the training text (None: not known), and, where there are such, "clean" and "dirty": the same
-        scores on the items that do not, and that do {n, clusters, scores}, else None.
+        in the text of the sources (None: not known), "dirty_dropped": whether the documents that hold them were
+        dropped before training, and, where there are such items, "clean" and "dirty": the same scores on the items
+        that do not occur, and that do {n, clusters, scores}, else None.
     shares: per merge and measure the share of CPT's gain kept, or of its loss won back, or why neither exists;
         differing_items: items that the merge answers otherwise than the model at that share's end (the reference
         for a loss won back, CPT for a gain kept; None for other than right-or-wrong scores).
@@ -135,6 +139,7 @@ def build_ledger(results: RunResults) -> dict[str, Any]:
 
 def read_measures(results: RunResults) -> Iterator[Measure]:
     """Every metric of every task, in the order of display."""
+    looked_for = found_items(results.corpora.values())
     for task in results.tasks:
         scored = {m.label: m.scorecards[task] for m in results.models if task in m.scorecards}
         rows = {label: {row.metric: row for row in card.rows()} for label, card in scored.items()}
@@ -152,7 +157,11 @@ def read_measures(results: RunResults) -> Iterator[Measure]:
                 )
             except ValueError as error:
                 raise DataError(f"task {task}, metric {metric}: the samples cannot be used: {error}") from None
-            yield Measure(task, next(iter(having.values())), having, samples, _dirty(tables.values()))
+            dirty, dropped = _dirty(tables.values()), False
+            # joined here, not when scored, so that scores of base and instruct can be reused with another corpus
+            if dirty is None and (found := looked_for.get(task.partition("@")[0])) is not None:
+                dirty, dropped = np.array([item in found.items for item in first["item"]], dtype=bool), found.dropped
+            yield Measure(task, next(iter(having.values())), having, samples, dirty, dropped)
 
 
 def _dirty(tables: Iterable[Mapping[str, list[Any]]]) -> npt.NDArray[np.bool_] | None:
@@ -188,6 +197,7 @@ def _measure_entry(measure: Measure, reference: str, *, main: bool) -> dict[str,
         "clusters": measure.samples.num_clusters,
         "scores": scores,
         "dirty_items": None if dirty is None else int(dirty.sum()),
+        "dirty_dropped": None if dirty is None else measure.dropped,
         "clean": _subset(measure, ~dirty, reference) if dirty is not None and apart else None,
         "dirty": _subset(measure, dirty, reference) if dirty is not None and apart else None,
     }

@@ -2,12 +2,14 @@
 
 The shares are those of the tokens that training really read, found by following the order of the windows back to the
 documents. With best-fit packing the documents' order is not kept; then a part's tokens are divided by bytes of text,
-and the table says so.
+and the table says so. So are those of a corpus that is too large to be read for a report: its own accounts name its
+bytes by source and licence.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from domadapt.report.results import RunResults
 
 MOST_BYTES = 200_000_000
-"""Text of a corpus that the report counts: well under a second. The card counts any."""
+"""Text of a corpus that the report reads: well under a second. The card reads any."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +53,30 @@ class TrainingText:
 
 
 def text_origins(results: RunResults) -> list[dict[str, Any]]:
-    """`training_text` of a run as plain data for its report; corpora of more than MOST_BYTES are left out."""
-    small = {s: c for s, c in results.corpora.items() if c.facts["bytes"]["train"] <= MOST_BYTES}
-    text = training_text(small, results.tokens, str(results.recipe.get("mix.packing")))
+    """`training_text` of a run as plain data for its report; by bytes where a corpus is larger than MOST_BYTES."""
+    text = training_text(results.corpora, results.tokens, str(results.recipe.get("mix.packing")), MOST_BYTES)
     return [{k: v for k, v in asdict(source).items() if k != "tokens"} for source in text.sources]
 
 
-def training_text(corpora: Mapping[Side, Corpus], tokens: TokenStore | None, packing: str) -> TrainingText:
-    """Count what a run trained on, from its corpora and its token store. packing: `mix.packing` of its recipe."""
+def training_text(
+    corpora: Mapping[Side, Corpus], tokens: TokenStore | None, packing: str, most_bytes: float = math.inf
+) -> TrainingText:
+    """Count what a run trained on, from its corpora and its token store.
+
+    packing: `mix.packing` of its recipe.  most_bytes: training text of a corpus that is read; of a larger one tokens
+    are divided by bytes, and languages are not known.
+    """
     total = tokens.plan["tokens"] if tokens is not None else 0
-    exact = tokens is not None and packing == "concat"
+    small = {side: corpus.facts["bytes"]["train"] <= most_bytes for side, corpus in corpora.items()}
+    in_order = tokens is not None and packing == "concat"
     shares: list[SourceShare] = []
     languages: set[str] = set()
     stated = True
     for side, corpus in corpora.items():
-        documents = _Documents.of(corpus)
+        documents = _Documents.of(corpus) if small[side] else _Documents.accounted(corpus)
         stated = stated and "" not in documents.languages
         languages |= documents.languages
-        read = None if tokens is None else _tokens_read(tokens, side, documents, exact=exact)
+        read = None if tokens is None else _tokens_read(tokens, side, documents, exact=in_order and small[side])
         for number, (source, license) in enumerate(documents.kinds):
             count = None if read is None else read[number]
             shares.append(
@@ -83,7 +91,7 @@ def training_text(corpora: Mapping[Side, Corpus], tokens: TokenStore | None, pac
                 )
             )
     shares.sort(key=lambda s: (s.side, -(s.tokens or 0), -s.bytes, s.source, s.license))
-    return TrainingText(shares, exact, sorted(languages) if stated else [])
+    return TrainingText(shares, in_order and all(small.values()), sorted(languages) if stated else [])
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,17 @@ class _Documents:
             count[number] += 1
             num_bytes[number] += size
         return cls(list(numbers), of_row, count, num_bytes, languages)
+
+    @classmethod
+    def accounted(cls, corpus: Corpus) -> _Documents:
+        """By the corpus's own accounts, without its text; nothing is known of single documents."""
+        sums: dict[tuple[str, str], list[int]] = {}
+        for account in corpus.facts.get("sources", ()):
+            for license, counted in account["licenses"].items():
+                one = sums.setdefault((account["source"], license), [0, 0])
+                one[0] += counted["documents"]
+                one[1] += counted["bytes"]
+        return cls(list(sums), [], [d for d, _ in sums.values()], [b for _, b in sums.values()], {""})
 
 
 def _language(meta: str) -> str:

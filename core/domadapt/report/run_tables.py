@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from domadapt.builtin.cleaning.decontamination import Decontamination
 from domadapt.report.numbers import UNKNOWN, count, duration, size
 from domadapt.report.sheets import Cell, Rows, Table
 
@@ -22,13 +23,50 @@ def reasons(step: Entry) -> str:
 
 
 def funnel(corpus: Entry, side: str) -> Table:
-    """Documents in, kept and dropped, step by step."""
+    """Documents in, kept and dropped, step by step, and what steps counted besides (lines, addresses)."""
     rows: Rows = []
     for step in corpus["funnel"]:
         counts = (step["in"], step["kept"], step["in"] - step["kept"])
-        rows.append([step["step"], reasons(step) or UNKNOWN, *map(_count, counts)])
-    headers = ["step", "dropped because", "in", "kept", "dropped"]
-    return Table(f"funnel-{side}", f"Documents of the {side} corpus", headers, headers, rows, 2)
+        tally = ", ".join(f"{what} {count(number)}" for what, number in step.get("tally", {}).items() if number)
+        rows.append([step["step"], reasons(step) or UNKNOWN, tally or UNKNOWN, *map(_count, counts)])
+    headers = ["step", "dropped because", "counted besides", "in", "kept", "dropped"]
+    return Table(f"funnel-{side}", f"Documents of the {side} corpus", headers, headers, rows, 3)
+
+
+def accounts(corpora: Entry) -> Table:
+    """What became of every document that a source found; with several sources, in all too."""
+    rows: Rows = []
+    names = ("seen", "kept", "duplicates", "dropped")
+    for side, corpus in corpora.items():
+        sources = corpus["sources"]
+        for one in sources:
+            by_size = sorted(one["licenses"].items(), key=lambda item: -item[1]["bytes"])
+            licenses = ", ".join(license or "not stated" for license, _ in by_size) or UNKNOWN
+            share = Cell(percent(one["share"]), (one["share"],))
+            rows.append([side, one["source"], licenses, *(_count(one[name]) for name in names), share])
+        if len(sources) > 1:
+            sums = (_count(sum(one[name] for one in sources)) for name in names)
+            rows.append([side, "all", "", *sums, Cell(percent(1.0), (1.0,))])
+    caption = "Every document: seen = kept + duplicates + dropped"
+    headers = ["corpus", "source", "licences of the training text", *names, "share of training text"]
+    fields = ["corpus", "source", "licenses", *names, "text_share"]
+    return Table("accounts", caption, headers, fields, rows, 3, grouped=True)
+
+
+def searched_items(corpora: Entry) -> Table:
+    """How many of each benchmark's items were looked for in the text of the sources, and found."""
+    rows: Rows = []
+    for side, corpus in corpora.items():
+        for step in (one for name, one in corpus["steps"].items() if name.split()[0] == Decontamination.name):
+            fate = "dropped" if step["dropped"] else "kept"
+            rows += [
+                [side, task, fate, *(_count(numbers[name]) for name in ("items", "searchable", "found"))]
+                for task, numbers in step["tasks"].items()
+            ]
+            rows += [[side, task, "not looked for", *(_count(None) for _ in range(3))] for task in step["unchecked"]]
+    headers = ["corpus", "benchmark", "documents that hold its items", "items", "looked for", "found"]
+    fields = ["corpus", "task", "documents", "items", "searchable", "found"]
+    return Table("searched", "Benchmark items looked for in the sources", headers, fields, rows, 3, grouped=True)
 
 
 def splits(corpora: Entry) -> Table:

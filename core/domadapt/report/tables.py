@@ -170,7 +170,7 @@ def controls(ledger: Entry, labels: Sequence[str]) -> Table:
 
 
 def contamination(ledger: Entry, labels: Sequence[str]) -> Table:
-    """Scores on items that occur in the training text and on items that do not, of measures that have both."""
+    """Scores on items that occur in the text of the sources and on items that do not, of measures that have both."""
     rows: Rows = []
     for measure in ledger["measures"]:
         for subset in ("clean", "dirty"):
@@ -191,7 +191,7 @@ def contamination(ledger: Entry, labels: Sequence[str]) -> Table:
                         ]
                     )
     headers = ["measure", "items", "model", "n", "score", "difference", "verdict"]
-    caption = "Clean items, and items that occur in the training text"
+    caption = "Clean items, and dirty ones, which occur in the text of the sources"
     fields = ["task", "metric", "items", "model", "n", "score", "difference", "verdict"]
     return Table("contamination", caption, headers, fields, rows, 3, grouped=True)
 

@@ -280,13 +280,17 @@ def _control_sentence(control: Entry, chosen: Entry, gain: Entry, loss: Entry | 
 
 
 def _clean_sentences(measures: Sequence[Entry], ledger: Entry) -> list[str]:
-    """CPT on the items that do not occur in the training text, for each measure where some do."""
+    """CPT on the items that do not occur in the text of the sources, for each measure where some do."""
     sentences = []
     for measure in measures:
         if not measure["dirty_items"]:
             continue
         share = f"{count(measure['dirty_items'])} of {count(measure['scores'][0]['n'])}"
-        text = f"{share} items of {measure_title(measure)} occur in the training text"
+        text = f"{share} items of {measure_title(measure)} "
+        if measure["dirty_dropped"]:
+            text += "were found in documents of the sources, which were dropped before training"
+        else:
+            text += "occur in the training text"
         difference = difference_of(measure["clean"], ledger["cpt"])
         if difference is not None:
             text += (

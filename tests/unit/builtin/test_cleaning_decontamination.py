@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from domadapt.artifacts import Corpus, document_schema
 from domadapt.builtin.cleaning.benchmark_items import Item, benchmark_items
-from domadapt.builtin.cleaning.decontamination import FILE, Decontamination, contaminated_items
+from domadapt.builtin.cleaning.decontamination import FILE, Decontamination, FoundItems, found_items
 from domadapt.builtin.cleaning.words import folded_words
 from domadapt.components import Benchmark, Stage
 from domadapt.pipeline.store import publish
@@ -116,7 +116,7 @@ def test_without_drop_documents_stay_and_items_are_marked_all_the_same(tmp_path:
     lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
     assert lines == [{"task": "task", "item": "i0", "documents": 2, "first": "web:d0"}]
     assert facts == {"tasks": {"task": {"items": 2, "searchable": 2, "found": 1}}, "documents": {"web": 2},
-                     "unchecked": []}  # fmt: skip
+                     "unchecked": [], "dropped": False}  # fmt: skip
 
 
 @settings(max_examples=200)
@@ -208,13 +208,15 @@ def test_what_was_found_is_read_back_from_finished_corpora_by_benchmark(tmp_path
         facts = {"steps": {"decontaminate": cleaner.finish(work)}}
         publish(work, tmp_path / str(number), {"kind": "corpus", "facts": facts})
         corpora.append(Corpus(tmp_path / str(number)))
-    assert contaminated_items(corpora[:1]) == {"task": {"i1"}}
-    assert contaminated_items(corpora) == {"task": {"i0", "i1"}}
+    assert found_items(corpora[:1]) == {"task": FoundItems(frozenset({"i1"}), True)}
+    assert found_items(corpora) == {"task": FoundItems(frozenset({"i0", "i1"}), True)}
     work = tmp_path / "clean.partial"
     work.mkdir()
-    cleaner = looking_for(" ".join(LONG))
+    cleaner = looking_for(" ".join(LONG), drop=False)
     publish(work, tmp_path / "clean", {"kind": "corpus", "facts": {"steps": {"decontaminate": cleaner.finish(work)}}})
-    assert contaminated_items([Corpus(tmp_path / "clean")]) == {"task": set()}
+    clean = Corpus(tmp_path / "clean")
+    assert found_items([clean]) == {"task": FoundItems(frozenset(), False)}
+    assert found_items([*corpora, clean])["task"].dropped is False
     work.mkdir()
     publish(work, tmp_path / "without", {"kind": "corpus", "facts": {}})
-    assert contaminated_items([Corpus(tmp_path / "without")]) == {}
+    assert found_items([Corpus(tmp_path / "without")]) == {}

@@ -573,20 +573,6 @@ def test_kernels_are_compiled_when_the_work_is_worth_it(monkeypatch: pytest.Monk
     assert routes.choose("auto", work=10**10).name == "kernels"
 
 
-def test_damaged_machine_code_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = next((compiled.cache_folder() / "kernels").glob("merge-*.bin"))
-    calls = []
-    monkeypatch.setattr(compiled, "_compile", lambda llvm: calls.append("compiled") or whole.read_bytes()[51:])
-    (tmp_path / "kernels").mkdir()
-    for content in (whole.read_bytes()[:-1], b"", b"x" * 1000):
-        (tmp_path / "kernels" / whole.name).write_bytes(content)
-        compiled.load.__wrapped__(tmp_path)
-    assert calls == ["compiled"] * 3
-    assert (tmp_path / "kernels" / whole.name).read_bytes() == whole.read_bytes()
-    compiled.load.__wrapped__(tmp_path)
-    assert calls == ["compiled"] * 3
-
-
 @pytest.mark.parametrize("order", ["random", "sorted", "few", "equal", "zeros"])
 @pytest.mark.parametrize("rounded", [False, True])
 def test_the_shorter_way_to_a_threshold_finds_what_counting_finds(order: str, rounded: bool) -> None:

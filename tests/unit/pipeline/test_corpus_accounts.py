@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domadapt.artifacts import SPLITS
+from domadapt.artifacts import SPLITS, Corpus
 from domadapt.builtin.cleaning.boilerplate import BoilerplateLines
 from domadapt.builtin.cleaning.duplicates import ExactDuplicates, MinHashDuplicates
 from domadapt.builtin.cleaning.pii import Pii
@@ -25,6 +25,7 @@ from domadapt.components import Benchmark, Cleaner, Reject, Source, Stage
 from domadapt.errors import DataError, StageError
 from domadapt.pipeline.accounts import Accounts
 from domadapt.pipeline.corpus import build_corpus
+from domadapt.pipeline.store import publish
 
 Rows = Sequence[tuple[str, str] | None]
 """(text, licence) of each document, or None for one that cannot be read."""
@@ -221,13 +222,145 @@ def test_books_that_differ_from_the_disk_are_refused() -> None:
         booked(*RIGHT).close(3, "corpus.domain")
 
 
-@pytest.mark.parametrize(("bad", "told"), [(5, False), (6, True)])
-def test_a_source_that_could_hardly_be_read_is_named_with_the_reason(tmp_path: Path, bad: int, told: bool) -> None:
+# sources that could hardly be read (faults F33)
+
+
+@pytest.mark.parametrize(("bad", "most", "refused"), [(5, 0.5, False), (6, 0.5, True), (6, 0.6, False), (1, 0.0, True)])
+def test_a_source_that_rejects_more_than_allowed_is_refused_with_the_reasons(
+    tmp_path: Path, bad: int, most: float, refused: bool
+) -> None:
+    source = Given("poor", [*[(f"text {i}", "") for i in range(5)], *[None] * bad])
+    if not refused:
+        assert build(tmp_path, [source], max_reject_rate=most)["documents"]["train"]
+        return
+    said = (
+        rf"corpus\.domain: source poor could not read {bad} of {5 + bad} documents \(unreadable {bad}; the first: "
+        rf"poor 5\), and corpus\.max_reject_rate allows {most:.0%}; mend the source or its options, or raise"
+    )
+    with pytest.raises(DataError, match=said):
+        build(tmp_path, [source], max_reject_rate=most)
+
+
+def test_one_bad_source_among_good_ones_is_refused_before_the_next_one_is_read(tmp_path: Path) -> None:
+    class Unread(Given):
+        def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
+            raise AssertionError("it was read")
+
+    good = Given("good", [(f"text {i}", "") for i in range(100)])
+    with pytest.raises(DataError, match="source poor could not read 2 of 3"):
+        build(tmp_path, [good, Given("poor", [None, None, ("x", "")]), Unread("last", [])], max_reject_rate=0.5)
+
+
+class Picky(Given):
+    """Finds mostly what is no document, and some twice."""
+
+    passes_over = frozenset({"attachment"})
+
+    def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
+        for number in range(40):
+            reject("attachment" if number % 2 else "duplicate article", f"part {number}")
+        yield from super().read(reject)
+
+
+def test_what_a_source_passes_over_and_duplicates_are_no_failures(tmp_path: Path) -> None:
+    rows = [*[(f"text {i}", "") for i in range(6)], None]
+    facts = build(tmp_path / "a", [Picky("picky", rows)], max_reject_rate=0.2)
+    (account,) = facts["sources"]
+    assert (account["seen"], account["kept"], account["duplicates"], account["dropped"]) == (47, 6, 20, 21)
+    with pytest.raises(DataError, match="could not read 1 of 7 documents"):
+        build(tmp_path / "b", [Picky("picky", rows)], max_reject_rate=0.1)
+
+
+def test_a_source_of_which_nothing_was_taken_is_told(tmp_path: Path) -> None:
     said: list[str] = []
     stage = Stage("corpus.domain", "0" * 16, 1, "test", lambda *_: {}, tmp_path,
                   emit=lambda kind, data: said.append(data["message"]) if kind == "warning" else None)  # fmt: skip
-    source = Given("poor", [*[(f"text {i}", "") for i in range(5)], *[None] * bad])
-    build_corpus([(source, None)], [], holdout=0.2, holdout_documents=9, out=tmp_path / "out", stage=stage)
-    hits = [message for message in said if message.startswith("source poor: 6 of 11 documents could not be read")]
-    assert bool(hits) is told
-    assert all("unreadable 6" in message for message in hits)
+    sources = [(Picky("picky", []), None), (Given("good", [(f"text {i}", "") for i in range(90)]), None)]
+    build_corpus(sources, [], holdout=0.2, holdout_documents=9, out=tmp_path / "out", stage=stage, max_reject_rate=0.0)
+    assert "source picky: none of 40 documents was taken (duplicate article 20, attachment 20)" in said
+
+
+# one side after the other
+
+
+def finished(folder: Path, sources: Sequence[Source], cleaners: Sequence[Cleaner], **wanted: Any) -> Corpus:
+    work = folder.with_name(f"{folder.name}.partial")
+    work.mkdir()
+    publish(work, folder, {"kind": "corpus", "facts": build(work, sources, cleaners, **wanted)})
+    return Corpus(folder)
+
+
+def texts_of(corpus: Corpus) -> dict[str, set[str]]:
+    return {split: {t for b in corpus.batches(split) for t in b["text"].to_pylist()} for split in SPLITS}
+
+
+def long_text(number: int) -> str:
+    return " ".join(f"w{number}x{j}" for j in range(60))
+
+
+@pytest.mark.parametrize("cleaner", [ExactDuplicates, MinHashDuplicates])
+@pytest.mark.parametrize("change", ["", " and a few words more"])
+def test_no_document_of_the_general_corpus_is_one_of_the_domain_in_any_split(
+    tmp_path: Path, cleaner: type[Cleaner], change: str
+) -> None:
+    """Held-out documents of one side are not in the training text of the other: exact copies, and near ones."""
+    domain = finished(tmp_path / "domain", [Given("filings", [(long_text(i), "") for i in range(30)])], [cleaner()])
+    copies = [(f"{long_text(i).upper()}{change}", "") for i in range(0, 30, 2)]
+    own = [(long_text(i), "") for i in range(100, 130)]
+    web = Given("web", [*copies, *own, own[3]])
+    facts = build(tmp_path / "alone", [web], [cleaner()])
+    assert facts["sources"][0]["kept"] == 45
+    general = finished(tmp_path / "general", [web], [cleaner()], earlier=domain)
+    found = 0 if change and cleaner is ExactDuplicates else 15
+    (account,) = general.facts["sources"]
+    assert (account["seen"], account["kept"], account["duplicates"]) == (46, 45 - found, 1 + found)
+    assert general.facts["funnel"][1]["in"] == 46
+    if found:
+        assert {t for texts in texts_of(general).values() for t in texts} == {text for text, _ in own}
+        assert {t for texts in texts_of(domain).values() for t in texts} == {long_text(i) for i in range(30)}
+
+
+class KeepsTheRare(Cleaner):
+    """Compares documents and decides only when it has seen them all: of equal ones, only the first stays."""
+
+    name = "rare"
+    surveys = 1
+    across_corpora = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: dict[str, int] = {}
+        self.surveyed = self.next = 0
+
+    def survey(self, batch: pa.RecordBatch, number: int) -> None:
+        for text in batch["text"].to_pylist():
+            self.first.setdefault(text, self.surveyed)
+            self.surveyed += 1
+
+    def clean(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
+        keep = []
+        for text in batch["text"].to_pylist():
+            keep.append(self.first[text] == self.next)
+            self.next += 1
+        return batch.filter(pa.array(keep, pa.bool_())), {"duplicate": keep.count(False)}
+
+
+def test_a_step_that_compares_and_surveys_sees_the_other_corpus_first_too(tmp_path: Path) -> None:
+    domain = finished(tmp_path / "domain", [Given("filings", [(f"text {i}", "") for i in range(12)])], [])
+    web = Given("web", [(f"text {i}", "") for i in range(8, 20)])
+    cleaners = [KeepsTheRare(), Pii()]
+    general = finished(tmp_path / "general", [web], cleaners, earlier=domain)
+    assert {t for texts in texts_of(general).values() for t in texts} == {f"text {i}" for i in range(12, 20)}
+    assert [(step["in"], step["kept"]) for step in general.facts["funnel"]] == [(12, 12), (12, 8), (8, 8), (8, 8)]
+
+
+def test_a_benchmark_that_stands_in_the_recipe_twice_is_given_once(tmp_path: Path) -> None:
+    twice = [Benchmark("task", "A task", tmp_path), Benchmark("other", "", tmp_path), Benchmark("task", "", tmp_path)]
+    facts = build(tmp_path / "out", [Given("one", [(f"text {i}", "") for i in range(9)])], [Stating()],
+                  benchmarks=twice)  # fmt: skip
+    assert facts["funnel"][1]["tally"] == {"benchmarks": 2}
+
+
+def test_a_step_that_stands_in_the_recipe_twice_states_both_times(tmp_path: Path) -> None:
+    facts = build(tmp_path / "out", [Given("one", [(f"text {i}", "") for i in range(9)])], [Stating(), Stating()])
+    assert facts["steps"] == {"stating": {"said": 1}, "stating (step 2)": {"said": 1}}

@@ -88,6 +88,21 @@ def test_with_best_fit_packing_tokens_are_divided_by_bytes_and_the_card_says_so(
     assert "divided by bytes of text" in build_card(run).text
 
 
+def test_a_corpus_too_large_to_be_read_is_shared_out_by_the_bytes_of_its_accounts(tmp_path: Path) -> None:
+    run = open_run(make_run(tmp_path))
+    corpora = run.corpora()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(corpora["domain"]), "batches", lambda *_: pytest.fail("its text was read"))
+        licenses = {"CC0": {"documents": 3, "bytes": 75}, "": {"documents": 1, "bytes": 25}}
+        corpora["domain"].manifest["facts"]["sources"] = [{"source": "filings", "licenses": licenses}] * 2
+        corpora["general"].manifest["facts"]["sources"] = []
+        text = training_text(corpora, run.tokens(), "concat", most_bytes=1)
+    assert not text.exact
+    assert [(s.license, s.documents, s.bytes, s.tokens) for s in text.sources] == [
+        ("CC0", 6, 150, 24.0), ("", 2, 50, 8.0),
+    ]  # fmt: skip
+
+
 def test_scores_stand_beside_reference_and_base_with_intervals(tmp_path: Path) -> None:
     run = open_run(make_run(tmp_path))
     text = build_card(run).text

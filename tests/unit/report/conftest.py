@@ -157,11 +157,29 @@ def corpus(path: Path, side: str) -> Corpus:
         pq.write_table(pa.table(columns, document_schema()), path / split / "documents-00000.parquet")
     funnel = [
         {"step": "read", "in": 424, "kept": 380, "dropped": {"XBRL or XML data": 24, "uuencoded": 20}},
-        {"step": "normalize", "in": 380, "kept": 380, "dropped": {"empty": 0}},
+        {"step": "normalize", "in": 380, "kept": 380, "dropped": {"empty": 0}, "tally": {"lines": 17}},
         {"step": "dedup.minhash", "in": 380, "kept": 370, "dropped": {"near-duplicate": 10}},
     ]
     counts = {"train": 316, "selection": 27, "report": 27}
-    facts = {"documents": counts, "bytes": {k: 6000 * v for k, v in counts.items()}, "funnel": funnel}
+    sizes = {k: 6000 * v for k, v in counts.items()}
+    accounts = [
+        {
+            "source": source,
+            "seen": 424 // len(sources),
+            "kept": 370 // len(sources),
+            "duplicates": 10 // len(sources),
+            "dropped": 44 // len(sources),
+            "reasons": {},
+            "documents": counts,
+            "bytes": {k: v // len(sources) for k, v in sizes.items()},
+            "share": 1 / len(sources),
+            "licenses": {"": {"documents": 40, "bytes": 900}, "public domain": {"documents": 80, "bytes": 3000}},
+        }
+        for source in sources
+    ]
+    tasks = {"sec_qa": {"items": 120, "searchable": 118, "found": 7}}
+    steps = {"decontaminate": {"tasks": tasks, "unchecked": ["own_task"], "documents": {}, "dropped": True}}
+    facts = {"documents": counts, "bytes": sizes, "funnel": funnel, "sources": accounts, "steps": steps}
     return Corpus(artifact(path, facts, [f"{split}/documents-00000.parquet" for split in SPLITS]))
 
 

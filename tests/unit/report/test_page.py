@@ -222,6 +222,32 @@ def test_sources_and_licences_share_out_all_tokens(page: Tables, default_data: M
     assert domain == pytest.approx(0.95, abs=1e-3)
 
 
+def test_every_document_of_every_source_is_accounted_for(page: Tables) -> None:
+    rows = file_of(page, "accounts")
+    assert [(r["corpus"], r["source"]) for r in rows] == [
+        ("domain", "sec.edgar"), ("domain", "sec.sample"), ("domain", "all"), ("general", "general.sample"),
+    ]  # fmt: skip
+    for row in rows:
+        assert int(row["seen"]) == sum(int(row[name]) for name in ("kept", "duplicates", "dropped"))
+    assert rows[2]["seen"] == "424"
+    assert rows[0]["licenses"] == "public domain, not stated"
+    assert sum(float(r["text_share"]) for r in rows[:2]) == 1
+
+
+def test_what_a_step_counted_besides_documents_stands_with_its_line_of_the_funnel(page: Tables) -> None:
+    rows = page.by_caption["Documents of the domain corpus"]
+    assert rows[0][:3] == ["step", "dropped because", "counted besides"]
+    assert [row[2] for row in rows[1:]] == ["–", "lines 17", "–"]
+
+
+def test_benchmark_items_that_were_looked_for_are_counted_by_task(page: Tables) -> None:
+    rows = [row for row in file_of(page, "searched") if row["corpus"] == "domain"]
+    assert [(r["task"], r["documents"], r["items"], r["searchable"], r["found"]) for r in rows] == [
+        ("sec_qa", "dropped", "120", "118", "7"),
+        ("own_task", "not looked for", "", "", ""),
+    ]
+
+
 def test_versions_name_the_libraries_and_the_packs(page: Tables) -> None:
     versions = {row["library"]: row["version"] for row in file_of(page, "versions")}
     assert versions == {"domadapt": "0.1.0", "domadapt-sec": "0.1.0", "torch": "2.13.0"}

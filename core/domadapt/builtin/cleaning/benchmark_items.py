@@ -34,12 +34,12 @@ def benchmark_items(benchmark: Benchmark, folder: Path, shortest: int) -> list[I
     """
     from lm_eval.tasks import TaskManager
 
-    from domadapt.builtin.evaluating import lm_eval_tasks
+    from domadapt.builtin.evaluating.lm_eval_tasks import data_errors, offline, quiet
     from domadapt.builtin.evaluating.task_override import write_override
 
     folder.mkdir(parents=True, exist_ok=True)
     override = write_override(benchmark, folder, 0)
-    with lm_eval_tasks._quiet(), lm_eval_tasks._offline(override.local), lm_eval_tasks._data_errors(benchmark):
+    with quiet(), offline(override.local), data_errors(benchmark):
         manager = TaskManager(include_path=str(folder), include_defaults=False)
         task = manager.load([override.task])["tasks"][override.task]
         rows = list(task.eval_docs)

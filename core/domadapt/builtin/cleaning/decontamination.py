@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -89,7 +90,6 @@ class Decontamination(Cleaner):
     name: ClassVar[str] = "decontaminate"
     Config: ClassVar[type[Options]] = DecontaminationOptions
     reads_benchmarks: ClassVar[bool] = True
-    caveat: ClassVar[str] = "drops nothing yet: the benchmarks of the recipe do not reach it"
 
     def __init__(self, config: Options | None = None) -> None:
         super().__init__(config)
@@ -99,7 +99,8 @@ class Decontamination(Cleaner):
         self._texts: list[tuple[int, int]] = []
         """(number of its item, runs to look for) of every text."""
         self._unchecked: list[str] = []
-        self._found: dict[int, list[str]] = defaultdict(list)
+        self._found: dict[int, tuple[int, str]] = {}
+        """(documents that hold it, the first of them) of every item that was found."""
         self._documents: Counter[str] = Counter()
 
     def prepare(self, stage: Stage, benchmarks: Sequence[Benchmark]) -> None:
@@ -157,7 +158,8 @@ class Decontamination(Cleaner):
         for text, source, name in zip(*columns, strict=True):
             found = self._items_in(text)
             for item in found:
-                self._found[item].append(f"{source}:{name}")
+                documents, first = self._found.get(item, (0, f"{source}:{name}"))
+                self._found[item] = documents + 1, first
             stays = not found or not self.config.drop
             keep.append(stays)
             if found:
@@ -177,11 +179,15 @@ class Decontamination(Cleaner):
         return {item for (item, whole), runs in texts if runs >= self.config.share * whole}
 
     def finish(self, out: Path) -> dict[str, Any]:
-        """Write contaminated.jsonl: a line for each item that was found, with where. Facts: numbers by task."""
-        with (out / FILE).open("w", encoding="utf-8") as lines:
-            for number in sorted(self._found):
-                item, places = self._items[number], self._found[number]
-                line = {"task": item.task, "item": item.name, "documents": len(places), "first": places[0]}
+        """Write contaminated.jsonl: a line for each item that was found, with where.
+
+        Facts: numbers by task (searchable: items long enough to be looked for), documents found by source, benchmarks
+        that could not be read, and whether the documents were dropped.
+        """
+        with (out / FILE).open("a", encoding="utf-8") as lines:  # the step may stand in the recipe twice
+            for number, (documents, first) in sorted(self._found.items()):
+                item = self._items[number]
+                line = {"task": item.task, "item": item.name, "documents": documents, "first": first}
                 lines.write(json.dumps(line, ensure_ascii=False) + "\n")
         searchable = {item for item, runs in self._texts if runs}
         tasks: dict[str, dict[str, int]] = {}
@@ -190,21 +196,32 @@ class Decontamination(Cleaner):
             counts["items"] += 1
             counts["searchable"] += number in searchable
             counts["found"] += number in self._found
-        return {"tasks": tasks, "documents": dict(self._documents), "unchecked": self._unchecked}
+        stated = {"tasks": tasks, "documents": dict(self._documents), "unchecked": self._unchecked}
+        return {**stated, "dropped": self.config.drop}
 
 
-def contaminated_items(corpora: Iterable[Corpus]) -> Mapping[str, set[str]]:
-    """Items of each benchmark that were found in the text of any corpus, {} for one of which none was found.
+@dataclass(frozen=True)
+class FoundItems:
+    """What was found of one benchmark. items: by name.  dropped: whether all documents that hold them were dropped."""
 
-    Benchmarks that were not looked for are not in it.
-    """
-    found: dict[str, set[str]] = {}
+    items: frozenset[str]
+    dropped: bool
+
+
+def found_items(corpora: Iterable[Corpus]) -> Mapping[str, FoundItems]:
+    """The items that were found in the text of any corpus, by benchmark. Benchmarks not looked for are not in it."""
+    found: dict[str, FoundItems] = {}
+    nothing = FoundItems(frozenset(), True)
     for corpus in corpora:
-        for stated in corpus.facts.get("steps", {}).values():
-            for task in stated.get("tasks", {}):
-                found.setdefault(task, set())
+        for step, stated in corpus.facts.get("steps", {}).items():
+            for task in stated["tasks"] if step.split()[0] == Decontamination.name else ():
+                before = found.get(task, nothing)
+                found[task] = FoundItems(before.items, before.dropped and stated["dropped"])
+        items: dict[str, set[str]] = defaultdict(set)
         for file in corpus.files(FILE):
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in file.read_text(encoding="utf-8").split("\n")[:-1]:
                 one = json.loads(line)
-                found.setdefault(one["task"], set()).add(one["item"])
+                items[one["task"]].add(one["item"])
+        for task, names in items.items():
+            found[task] = FoundItems(found[task].items | names, found[task].dropped)
     return found

@@ -19,7 +19,7 @@ from pydantic import Field
 from domadapt.builtin.cleaning.rules import judged_rows
 from domadapt.builtin.cleaning.text import keep_rows
 from domadapt.builtin.corpora.files import FilesOptions, FilesSource
-from domadapt.components import Benchmark, Cleaner, Options, Stage
+from domadapt.components import NO_EFFECT, Benchmark, Cleaner, Options, Stage
 from domadapt.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class SelectionOptions(Options):
     """What every step that chooses takes."""
 
-    reference: str | tuple[str, ...]
+    # no path counts in a key: the fingerprint of what lies there does
+    reference: str | tuple[str, ...] = Field(json_schema_extra=NO_EFFECT)
     """Text, JSONL or Parquet files, or folders of them, of the kind of text that is wanted."""
     text_field: str = "text"
     """Field or column of the reference that holds the text."""

@@ -86,7 +86,7 @@ class LmEval(Evaluator):
         # torch for a report on the machine, which runs `pip list` (0.5 s a call) and is used by nobody
         lm_eval.evaluator.get_git_commit_hash = lambda: None
         lm_eval.evaluator.add_env_info = lambda results: None
-        with _quiet(), _offline(override.local), _data_errors(request.benchmark):
+        with quiet(), offline(override.local), data_errors(request.benchmark):
             language_model = self._language_model(network, tokenizer, override, request, stage)
             result = lm_eval.evaluator.simple_evaluate(
                 model=language_model,
@@ -185,7 +185,7 @@ def _version() -> str:
 
 
 @contextlib.contextmanager
-def _offline(local: bool) -> Iterator[None]:
+def offline(local: bool) -> Iterator[None]:
     """A benchmark whose data lie here asks no hub; one whose data are the hub's may, unless the user forbids it."""
     import datasets
     import huggingface_hub.constants as hub
@@ -200,7 +200,7 @@ def _offline(local: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _data_errors(benchmark: Benchmark) -> Iterator[None]:
+def data_errors(benchmark: Benchmark) -> Iterator[None]:
     """Data that are damaged or not there are not a fault of the program."""
     import datasets
 
@@ -228,7 +228,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """lm-eval's bars and remarks do not belong into our output; its bars ignore TQDM_DISABLE."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # "sequence length is longer than", once a model, and six lines about each unreachable file

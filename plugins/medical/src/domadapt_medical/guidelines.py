@@ -68,6 +68,7 @@ class GuidelinesSource(Source):
 
     name = "medical.guidelines"
     version = "1"
+    passes_over = frozenset({"source not wanted"})
     Config = GuidelinesOptions
 
     def _files(self) -> list[tuple[str, Path]]:

@@ -65,6 +65,7 @@ class JatsSource(Source):
 
     name = "medical.jats"
     version = "2"
+    passes_over = frozenset({"licence not wanted", "no licence named"})
     Config = JatsOptions
 
     def _files(self) -> list[tuple[str, Path]]:

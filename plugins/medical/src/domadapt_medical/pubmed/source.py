@@ -57,6 +57,9 @@ class PubmedSource(Source):
 
     name = "medical.pubmed"
     version = "1"
+    passes_over = frozenset(
+        {"no abstract", "retracted", "language not wanted", "deleted by PubMed", "replaced by a newer version"}
+    )
     Config = PubmedOptions
 
     def _files(self) -> list[tuple[str, Path]]:

@@ -33,6 +33,9 @@ class PatentSource(Source):
     suffixes: ClassVar[tuple[str, ...]]
     origin: ClassVar[str]
     """Where the files come from: the end of the sentence that says that there are none."""
+    passes_over: ClassVar[frozenset[str]] = frozenset(
+        {"sequence listing", "repeated", "another decision", "another section"}
+    )
 
     def fingerprint(self) -> str:
         """The contents of all files.

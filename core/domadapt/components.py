@@ -186,6 +186,9 @@ class Cleaner(Component):
     corpus first, like any others (surveys, `clean`), so that no document is on both sides; they are not kept twice."""
     reads_benchmarks: ClassVar[bool] = False
     """Whether the recipe's benchmarks decide the result; then they count in the key."""
+    independent: ClassVar[bool] = False
+    """Whether `clean` treats each document by itself, whatever came before. Then copies of it, made after `prepare` and
+    the surveys, may clean shards of the corpus in parallel (`corpus.workers`); their tallies are added up."""
     tally: Mapping[str, int] = MappingProxyType({})
     """What it counts beside documents (lines removed, addresses masked), shown with its line of the funnel."""
 
@@ -198,6 +201,13 @@ class Cleaner(Component):
 
     def survey(self, batch: pa.RecordBatch, number: int) -> None:
         """See every document in order, `surveys` times: number is 0, then 1, ..."""
+
+    def notes(self) -> Any:
+        """What a copy brings home from a shard beside its tally, for `finish`; picklable."""
+        return None
+
+    def add_notes(self, notes: Any) -> None:
+        """Take over what a copy brought home, shard by shard in the order of the documents."""
 
     def finish(self, out: Path) -> dict[str, Any]:
         """State facts after the last document; may write files into the corpus, which lies at `out`."""

@@ -304,6 +304,7 @@ def registry(pack: DomainPack, tmp_path: Path) -> FakeRegistry:
         backend=[Torch, Megatron],
         merger=[Ties, Dare, Slerp],
         evaluator=[Perplexity, Probes, LmEval],
+        tracker=[],
         benchmark=[Benchmark("law.statutes", "Statutes", tmp_path), Benchmark("mmlu", "MMLU", tmp_path)],
     )
 

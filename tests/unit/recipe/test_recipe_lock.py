@@ -49,7 +49,8 @@ def test_each_line_of_a_lock_file_ends_with_the_origin_of_its_value(registry: An
 def test_keys_are_in_the_order_of_the_schema(registry: Any) -> None:
     text = lock_text(resolve(load_recipe(registry, domain="law")), FACTS)
     assert re.findall(r"^(\w+):", text, re.MULTILINE) == [
-        *("version", "name", "domain", "seed", "model", "corpus", "mix", "train", "merge", "eval", "resolved")
+        *("version", "name", "domain", "pack", "seed", "model", "corpus", "mix", "train", "merge", "eval"),
+        *("launch", "track", "resolved"),
     ]
 
 
@@ -70,8 +71,7 @@ def test_a_lock_file_says_the_same_to_a_reader_of_yaml_1_1(registry: Any) -> Non
             registry,
             domain="law",
             overrides=["train.lr=1e-05", "corpus.domain.0.options.codes=['no', '070', '1e-5', '12:30:00']"],
-        ),
-        registry,
+        )
     )
     read = yaml.safe_load(lock_text(resolved, FACTS))
     assert read["train"]["lr"] == 1e-5

@@ -1,0 +1,77 @@
+"""What a recipe trains, as far as its cost depends on it. Read from the recipe alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from domadapt.planning.layout import Batch
+from domadapt.planning.memory import Layout, Recompute
+from domadapt.planning.shapes import ModelShape
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from domadapt.recipe.schema import Recipe
+
+COPIES = 3
+"""Checkpoints for resuming on disk at once: two are kept while the next is written."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training and what becomes of it.
+
+    tokens: in all, None for one pass over documents that nobody counted yet.  replay: share of general tokens.
+    splits_model: whether the backend can divide a model over devices by tensor and pipeline parallelism; else it
+    shares out weights and optimizer over data-parallel ranks.  layout: what the recipe sets of it, None for nothing.
+    num_models: models that are written, the CPT model and the merges.
+    """
+
+    shape: ModelShape
+    batch: Batch
+    tokens: int | None
+    replay: float
+    precision: str
+    recompute: bool
+    splits_model: bool
+    tensor: int
+    pipeline: int
+    num_models: int
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps."""
+        return None if self.tokens is None else self.tokens // (self.batch.samples * self.batch.seq_len)
+
+    def layout(self, num_devices: int) -> Layout | None:
+        """The recipe's own layout on so many devices, None when it does not divide them or the batch."""
+        ranks = self.tensor * self.pipeline
+        data, rest = divmod(num_devices, ranks)
+        if rest or not data or self.batch.samples % (data * self.batch.micro_batch):
+            return None
+        recompute: Recompute = "full" if self.recompute else "selective"
+        micro_batches = self.batch.samples // (data * self.batch.micro_batch)
+        return Layout(self.tensor, self.pipeline, data, self.batch.micro_batch, micro_batches, recompute=recompute)
+
+
+def training_of(recipe: Recipe, options: BaseModel, shape: ModelShape) -> Training:
+    """The training of a recipe. options: of its backend."""
+    samples = max(1, recipe.train.batch_tokens // recipe.mix.seq_len)
+    per_step = samples * recipe.mix.seq_len
+    if recipe.train.steps is not None:
+        tokens: int | None = recipe.train.steps * per_step
+    else:
+        tokens = None if recipe.mix.tokens is None else recipe.mix.tokens // per_step * per_step
+    return Training(
+        shape=shape,
+        batch=Batch(recipe.mix.seq_len, samples, min(recipe.train.micro_batch, samples)),
+        tokens=tokens,
+        replay=recipe.mix.replay,
+        precision=recipe.train.precision,
+        recompute=bool(getattr(options, "gradient_checkpointing", False) or getattr(options, "recompute", False)),
+        splits_model=hasattr(options, "tensor_parallel"),
+        tensor=getattr(options, "tensor_parallel", 1),
+        pipeline=getattr(options, "pipeline_parallel", 1),
+        num_models=1 + len(recipe.merge.methods),
+    )

@@ -24,6 +24,7 @@ bench:
 	$(PYTHON) bench/effect.py
 
 docs:
-	$(PYTHON) -m pytest tests/contract -k "docs or readme or hook"
+	$(PYTHON) -m mkdocs build --strict
+	$(PYTHON) -m pytest tests/contract
 
 .PHONY: install check test test-all bench docs

@@ -6,17 +6,25 @@ A broken plugin is a row with its reason, not an error of this command.
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from domadapt.cli import frame
-from domadapt.errors import PluginError
+from domadapt.errors import AdaptError, PluginError
 from domadapt_registry import ClaimedTwice, PluginRow, Registry
 from domadapt_registry.errors import suggestion
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from domadapt.scaffolding import Kind
+
+
+class PluginFaultError(AdaptError):
+    """A plugin does not do what adapt expects of it."""
+
 
 STYLES = {"ok": "green", "disabled": "dim"}
 INSTALL_A_DOMAIN = "There is no working domain. To install one: pip install domadapt-sec"
@@ -53,6 +61,56 @@ def show_plugin(ctx: click.Context, name: str, as_json: bool) -> None:
         return
     debug = bool(ctx.find_root().params.get("debug"))
     click.echo("\n\n".join("\n".join(_details(registry, row, debug)) for row in rows))
+
+
+@command.command("new")
+@click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(["pack", "merger", "source", "evaluator", "backend"]),
+    default="pack",
+    show_default=True,
+    help="A whole domain pack, or the smallest plugin of one kind.",
+)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where to put it; default: here.")
+def new_plugin(name: str, kind: Kind, folder: Path) -> None:
+    """Write the files of a new plugin: it installs, passes its tests and runs as it stands.
+
+    `adapt plugins new biology && pip install -e domadapt-biology && adapt run --domain biology`
+    """
+    from domadapt.scaffolding import write_plugin
+
+    files = write_plugin(name, kind, folder)
+    home = folder / f"domadapt-{name.replace('_', '-')}"
+    for file in files:
+        click.echo(str(file))
+    run = f"adapt run --domain {name}" if kind == "pack" else f"adapt plugins show {name}"
+    frame.say(f"next: pip install -e {home} && adapt plugins check {name} && {run}")
+
+
+@command.command("check")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def check_plugin(name: str, as_json: bool) -> None:
+    """Check everything that the author of a pack can get wrong; exit code 1 when something is."""
+    from domadapt.testing.conformance import findings, plugin_row
+
+    registry = frame.open_registry()
+    plugin_row(name, registry)
+    found = []
+    for finding in findings(name, registry):
+        found.append(finding)
+        if not as_json:
+            mark = click.style("FAIL", fg="red") if finding.problem else click.style(" ok ", fg="green")
+            click.echo(
+                f"{mark} {frame.plain(finding.check)}{frame.plain(': ' + finding.problem if finding.problem else '')}"
+            )
+    if as_json:
+        frame.print_json([asdict(finding) for finding in found])
+    failed = sum(bool(finding.problem) for finding in found)
+    if failed:
+        raise PluginFaultError(f"plugin '{name}': {failed} of {len(found)} checks failed")
+    frame.say(f"plugin '{name}': all {len(found)} checks passed")
 
 
 def _list(as_json: bool) -> None:

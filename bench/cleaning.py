@@ -21,18 +21,20 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from domadapt.builtin.cleaning.benchmark_items import Item, benchmark_items
+from domadapt.builtin.cleaning.decontamination import FILE, Decontamination
 from domadapt.builtin.cleaning.text import replace_text
 from domadapt.cli.frame import open_registry
-from domadapt.components import Benchmark, Cleaner, Stage
+from domadapt.components import Benchmark, Cleaner
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from domadapt_registry import Registry
 
-MOST_BYTES = 12_000_000
+MOST_BYTES = 4_000_000
 """Text read of each kind."""
 SAMPLES = {f"{name}.sample": (f"{name}.sample", "") for name in ("sec", "medical", "patent", "general")}
 REAL = {
@@ -85,7 +87,8 @@ def removed(registry: Registry, step: str, batches: Batches) -> dict[str, Any]:
         cleaner = cls()
     dropped, before, after = run(cleaner, batches)
     if not counted:
-        rules.update(dropped)
+        for reason, n in dropped.items():
+            rules["another language" if step == "language" else reason] += n
     return {
         "documents": dropped.total() / count,
         "text": 1 - after / before if before else 0.0,
@@ -108,34 +111,25 @@ def run(cleaner: Cleaner, batches: Batches) -> tuple[Counter[str], int, int]:
     return dropped, before, after
 
 
-def leaks(batches: Batches, decontaminate: type[Cleaner], benchmarks: Sequence[Benchmark]) -> dict[str, float] | None:
+def leaks(batches: Batches, decontaminate: type[Cleaner], tasks: Sequence[Sequence[Item]]) -> dict[str, float]:
     """Recall and precision of documents and recall of items, with 13 words or more of an item in every fourth one."""
-    from domadapt.builtin.cleaning.benchmark_items import benchmark_items
-
-    draw = random.Random(1)
+    draw, cleaner = random.Random(1), cast(Decontamination, decontaminate())
+    for items in tasks:
+        cleaner.add_items(items)
+    long = [item for items in tasks for item in items if len(max(item.texts, key=len, default=())) >= 13]
+    draw.shuffle(long)
+    planted = dict(zip(range(0, sum(batch.num_rows for batch in batches), 4), long, strict=False))
+    guilty = taken = number = 0
+    for batch in batches:
+        for row, text in enumerate(batch["text"].to_pylist()):
+            if item := planted.get(number):
+                text = with_leak(text, max(item.texts, key=len), draw)
+            gone = cleaner.clean(replace_text(batch.slice(row, 1), [text]))[0].num_rows == 0
+            taken, guilty, number = taken + gone, guilty + (gone and item is not None), number + 1
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage("bench", "", 0, "bench", lambda *_: {}, Path(folder))
-        cleaner = decontaminate()
-        cleaner.prepare(stage, benchmarks)
-        items = [item for b in benchmarks for item in benchmark_items(b, Path(folder), 8)]
-        items = [item for item in items if len(max(item.texts, key=len, default=())) >= 13]
-        draw.shuffle(items)
-        rows = [(batch, row) for batch in batches for row in range(batch.num_rows)]
-        planted = dict(zip(range(0, len(rows), 4), items, strict=False))
-        guilty, taken, number = 0, 0, 0
-        for batch in batches:
-            texts = batch["text"].to_pylist()
-            for row in range(batch.num_rows):
-                if item := planted.get(number + row):
-                    texts[row] = with_leak(texts[row], max(item.texts, key=len), draw)
-            kept = [replace_text(batch.slice(row, 1), [texts[row]]) for row in range(batch.num_rows)]
-            gone = [cleaner.clean(one)[0].num_rows == 0 for one in kept]
-            guilty += sum(gone[row] and number + row in planted for row in range(batch.num_rows))
-            taken += sum(gone)
-            number += batch.num_rows
         cleaner.finish(Path(folder))
-        lines = (Path(folder) / "contaminated.jsonl").read_text(encoding="utf-8").splitlines()
-        found = {(one["task"], one["item"]) for one in map(json.loads, lines)}
+        lines = (Path(folder) / FILE).read_text(encoding="utf-8").split("\n")[:-1]
+    found = {(one["task"], one["item"]) for one in map(json.loads, lines)}
     marked = sum((item.task, item.name) in found for item in planted.values())
     return {
         "planted": len(planted),
@@ -193,8 +187,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}" if abs(share) >= 0.0005 else "0"
 
 
-def find_benchmarks(registry: Registry, root: Path | None) -> list[Benchmark]:
-    """The benchmarks whose items are planted."""
+def planted_items(registry: Registry, root: Path | None) -> list[list[Item]]:
+    """Items of the packs' benchmarks, or of public ones where there are real texts."""
     from domadapt.builtin.evaluating.lm_eval_tasks import LmEval
     from domadapt.pipeline.benchmarks import with_data
 
@@ -202,7 +196,8 @@ def find_benchmarks(registry: Registry, root: Path | None) -> list[Benchmark]:
     if root is not None:
         real = REAL_BENCHMARKS.items()
         found = [with_data(task, root / folder) for name, folder in real for task in LmEval.find_tasks(name)]
-    return found
+    with tempfile.TemporaryDirectory() as folder:
+        return [benchmark_items(benchmark, Path(folder), 8) for benchmark in found]
 
 
 def main() -> None:
@@ -219,7 +214,7 @@ def main() -> None:
     measured: dict[str, Any] = {}
     found: dict[str, Any] = {}
     sizes: dict[str, Any] = {}
-    own, public = find_benchmarks(registry, None), find_benchmarks(registry, root)
+    own, public = planted_items(registry, None), planted_items(registry, root) if root is not None else []
     for kind, (source, path) in kinds.items():
         batches = documents(registry, source, path, most)
         sizes[kind] = {"documents": sum(b.num_rows for b in batches), "bytes": sum(b["text"].nbytes for b in batches)}

@@ -8,7 +8,7 @@ the first line to the last, each model is loaded once, and lm-eval gets both tas
 peer of `bench/pipeline.py`, which writes SETTINGS.json from the recipe and compares the results.
 
 From domadapt it takes what no library has: the documents (the sec pack's sample, the general sample), the files of
-the models and benchmarks, and the bootstrap.
+the models and benchmarks, near-duplicates, and the bootstrap.
 
 Legend of shapes: B windows, T tokens, V vocabulary.
 """
@@ -40,13 +40,14 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import numpy as np
-import rensa
+import pyarrow as pa
 import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import domadapt
 import domadapt_sec
+from domadapt.builtin.cleaning.minhash.clusters import NearDuplicates
 from domadapt.report.statistics import JointSamples, interval
 from domadapt_sec.sample import SampleSource
 
@@ -67,7 +68,6 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jin
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u2060\ufeff\ufffe\uffff]")
 SPACES_AT_END = re.compile(r"[^\S\n]+$", re.MULTILINE)
 BLANK_LINES = re.compile(r"\n{3,}")
-WORD = re.compile(r"\w+")
 
 
 class Document(NamedTuple):
@@ -111,18 +111,11 @@ def normalized(text: str) -> str:
     return BLANK_LINES.sub("\n\n", SPACES_AT_END.sub("", text)).strip("\n")
 
 
-def shingles(text: str) -> list[str]:
-    """The distinct runs of five words."""
-    words = WORD.findall(text.lower())
-    return list({" ".join(words[i : i + 5]) for i in range(max(1, len(words) - 4))})
-
-
 def clean(batches: Iterator[list[Document]]) -> list[Document]:
     """Normalise, drop short ones, exact duplicates, near-duplicates."""
     kept: list[Document] = []
     seen: set[bytes] = set()
-    index = rensa.RMinHashLSH(threshold=0.72, num_perm=112, num_bands=14)
-    signatures: list[Any] = []
+    index = NearDuplicates(words=5, bands=14, rows=8, threshold=0.72)
     for batch in batches:
         fresh = []
         for document in batch:
@@ -131,12 +124,8 @@ def clean(batches: Iterator[list[Document]]) -> list[Document]:
             if len(text) >= 200 and digest not in seen:
                 seen.add(digest)
                 fresh.append(document._replace(text=text))
-        made = rensa.RMinHash.from_token_sets([shingles(d.text) for d in fresh], num_perm=112, seed=42)
-        for document, signature in zip(fresh, made, strict=True):
-            if not any(signature.jaccard(signatures[k]) >= 0.72 for k in index.query(signature)):
-                index.insert(len(signatures), signature)
-                signatures.append(signature)
-                kept.append(document)
+        found = index.find(pa.array([d.text for d in fresh], pa.string()))
+        kept += [document for document, near in zip(fresh, found, strict=True) if near < 0]
     return kept
 
 

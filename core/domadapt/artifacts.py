@@ -90,6 +90,7 @@ class TokenStore(Artifact):
     train/PART.{bin,idx}            the windows of a part ("domain", "general")
     selection/PART, report/PART     the held-out documents of that part, packed the same way
     train/PART.documents.npy        where documents start: token offsets in the part's stream
+    train/PART.answers.bin          of conversations only: one byte a token, 1 where it is an answer (each split)
     order.npy                       int64 [num_samples, 2]: (part number, window) in training order
     plan.json                       the mixture: parts with shares asked and achieved, epochs, seed
     """

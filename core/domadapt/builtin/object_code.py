@@ -112,7 +112,8 @@ class KernelModule:
 def _text(module: str) -> bytes:
     """The source of a module that need not be imported for it."""
     spec = find_spec(module)
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     return Path(spec.origin).read_bytes()
 
 

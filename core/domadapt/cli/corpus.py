@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
+from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +18,18 @@ from domadapt.errors import CTRL_C, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from domadapt.artifacts import Corpus
     from domadapt.pipeline.tracing import Passage, Trail
 
 AROUND = 60
 """Characters shown on both sides of a change within a line."""
+BEGINNING, WIDEST = 3, 200
+"""Lines of a document shown before all steps, and most characters of each."""
 STYLES = {"-": "red", "+": "green", "@": "cyan"}
+FAILS = "fails: "
+"""Before a rule in the tally of a quality filter: it counts every rule that a document fails."""
 
 
 @click.group()
@@ -152,11 +160,18 @@ def _table(*headers: str, title: str = "") -> Table:
 def _funnel(side: str, facts: Mapping[str, Any]) -> Table:
     table = _table("step", "in", "kept", "dropped, and what else was counted", title=f"corpus.{side}")
     for step in facts["funnel"]:
-        told = [f"{reason} {count:,}" for reason, count in step["dropped"].items() if count]
-        counted = [f"{what} {count:,}" for what, count in step.get("tally", {}).items() if count]
-        also = f"{'; ' if told else ''}({', '.join(counted)})" if counted else ""
-        table.add_row(step["step"], f"{step['in']:,}", f"{step['kept']:,}", plain(", ".join(told) + also))
+        told = _told(step["dropped"])
+        rules = {what.removeprefix(FAILS): n for what, n in step.get("tally", {}).items() if what.startswith(FAILS)}
+        counted = {what: n for what, n in step.get("tally", {}).items() if not what.startswith(FAILS)}
+        if rules != step["dropped"]:  # documents that fail several rules are dropped by the first
+            told += [f"(each rule by itself: {', '.join(_told(rules))})"] if rules else []
+        told += [f"({', '.join(_told(counted))})"] if any(counted.values()) else []
+        table.add_row(step["step"], f"{step['in']:,}", f"{step['kept']:,}", plain(", ".join(told)))
     return table
+
+
+def _told(counts: Mapping[str, int]) -> list[str]:
+    return [f"{what} {count:,}" for what, count in counts.items() if count]
 
 
 def _sources(facts: Mapping[str, Any]) -> Table:
@@ -195,53 +210,98 @@ def _as_data(trail: Trail) -> dict[str, Any]:
 def _print_trail(trail: Trail, most: int) -> None:
     out = console()
     about = f"{trail.source}:{trail.id}, group {trail.group}, licence {trail.license or 'not known'}"
-    out.print(f"{plain(about)}, {len(trail.text):,} characters")
+    out.print(f"{plain(about)}, {len(trail.text):,} characters", style="bold", highlight=False)
+    for line in trail.text.strip().split("\n")[:BEGINNING]:
+        out.print(
+            f"  {_visible(line[:WIDEST])}{'…' if len(line) > WIDEST else ''}",
+            style="dim",
+            soft_wrap=True,
+            highlight=False,
+        )
     for passage in trail.passages:
-        out.print(f"\n{plain(passage.step)}: {plain(_outcome(passage))}", style="bold")
+        told, style = _outcome(passage)
+        out.print(f"\n{plain(passage.step)}: {plain(told)}", style=style, highlight=False)
         if passage.after is None or passage.after == passage.before:
             continue
-        shown = 0
-        for line in changes(passage.before, passage.after):
-            shown += 1
-            if shown <= most:
-                out.print(plain(line), style=STYLES.get(line[0]), soft_wrap=True)
-        if shown > most:
-            out.print(f"... {shown - most:,} more lines of changes (--lines)")
+        found = list(changes(passage.before, passage.after))
+        for change in found[:most]:
+            out.print(_painted(change), soft_wrap=True)
+        if len(found) > most:
+            out.print(f"... {len(found) - most:,} more lines of changes (--lines)", highlight=False)
 
 
-def _outcome(passage: Passage) -> str:
+def _outcome(passage: Passage) -> tuple[str, str]:
+    """What became of a document in a step, and the style it is told in."""
     if passage.after is None:
-        return f"dropped ({passage.reason})"
+        return f"dropped ({passage.reason})", "bold red"
     if passage.after == passage.before:
-        return "unchanged"
-    return f"changed, {len(passage.before):,} -> {len(passage.after):,} characters"
+        return "unchanged", "dim"
+    return f"changed, {len(passage.before):,} -> {len(passage.after):,} characters", "bold yellow"
 
 
-def changes(before: str, after: str) -> Iterator[str]:
-    """The lines that differ, as `- old` and `+ new` under `@ line N`; of long ones only what is around the change."""
+def _painted(change: Change) -> Text:
+    """A line in its colour, what changed within it reversed; what cannot be seen is spelled out there."""
+    from rich.text import Text
+
+    style, (start, end) = STYLES[change.sign], change.changed
+    part = _visible(change.text[start:end])
+    painted = Text(f"{change.sign} {_visible(change.text[:start])}", style)
+    painted.append(part.replace(" ", "·") if part.isspace() else part, f"{style} reverse")
+    return painted.append(_visible(change.text[end:]))
+
+
+def _visible(text: str) -> str:
+    """Text in which tabs, unusual spaces and invisible characters can be told apart."""
+    unusual = ("Cc", "Cf", "Zs", "Zl", "Zp")
+    told = (
+        "→" if c == "\t" else c if c == " " or unicodedata.category(c) not in unusual else repr(c)[1:-1] for c in text
+    )
+    return plain("".join(told))
+
+
+@dataclass(frozen=True)
+class Change:
+    """A line that went ("-") or came ("+"), or the place of a change ("@"). changed: the part of it that differs."""
+
+    sign: str
+    text: str
+    changed: tuple[int, int] = (0, 0)
+
+
+def changes(before: str, after: str) -> Iterator[Change]:
+    """The lines that differ, old and new, each behind its place; of long ones only what is around the change."""
     old, new = before.split("\n"), after.split("\n")
     for kind, i, j, k, n in difflib.SequenceMatcher(None, old, new, autojunk=True).get_opcodes():
         if kind == "equal":
             continue
-        yield f"@ line {i + 1}"
-        if j - i == n - k:
-            for one, other in zip(old[i:j], new[k:n], strict=True):
-                short = _around(one, other)
-                yield f"- {short[0]}"
-                yield f"+ {short[1]}"
-        else:
-            yield from (f"- {line}" for line in old[i:j])
-            yield from (f"+ {line}" for line in new[k:n])
+        yield Change("@", f"line {i + 1}")
+        waiting = deque(new[k:n])
+        for one in old[i:j]:
+            if waiting and (j - i == n - k or _alike(one, waiting[0])):
+                yield from _within(one, waiting.popleft())
+            else:
+                yield Change("-", one)
+        yield from (Change("+", line) for line in waiting)
 
 
-def _around(old: str, new: str) -> tuple[str, str]:
-    """Both lines without what they share far from the change."""
+def _alike(old: str, new: str) -> bool:
+    """Whether two lines share half of the shorter one, at their ends."""
+    return 2 * sum(_shared(old, new)) >= min(len(old), len(new)) > 0
+
+
+def _shared(old: str, new: str) -> tuple[int, int]:
+    """How many characters two lines share at the beginning and, of the rest, at the end."""
     shortest = min(len(old), len(new))
     head = next((place for place in range(shortest) if old[place] != new[place]), shortest)
     tail = next((place for place in range(shortest - head) if old[-1 - place] != new[-1 - place]), shortest - head)
-    start, kept = max(0, head - AROUND), max(0, tail - AROUND)
+    return head, tail
 
-    def cut(line: str) -> str:
-        return f"{'…' if start else ''}{line[start : len(line) - kept]}{'…' if kept else ''}"
 
-    return cut(old), cut(new)
+def _within(old: str, new: str) -> Iterator[Change]:
+    """Both lines without what they share far from the change."""
+    head, tail = _shared(old, new)
+    start, rest = max(0, head - AROUND), max(0, tail - AROUND)
+    for sign, line in (("-", old), ("+", new)):
+        text = f"{'…' if start else ''}{line[start : len(line) - rest]}{'…' if rest else ''}"
+        offset = bool(start) - start
+        yield Change(sign, text, (head + offset, len(line) - tail + offset))

@@ -7,14 +7,17 @@ import os
 import signal
 import types
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from domadapt.cli.preparing import Prepared, prepare, recipe_options
 from domadapt.errors import CTRL_C, GATE, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from domadapt.builtin.launching.places import Place
 
 ENGINE_ENVIRONMENT = {
     # waiting threads sleep: spinning ones stall each other as soon as another process works beside us
@@ -28,7 +31,10 @@ ENGINE_ENVIRONMENT = {
 
 
 class StopFlag:
-    """Set by the first SIGTERM or Ctrl-C; the second one ends the process at once."""
+    """Set by the first SIGTERM, SIGUSR1 or Ctrl-C; a Ctrl-C after it ends the process at once.
+
+    A second SIGTERM is the same request again: a scheduler that warns and then tells sends two.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -48,9 +54,10 @@ class StopFlag:
                 signal.signal(number, handler)
 
     def _catch(self, number: int, frame: types.FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal = number
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = number
 
 
 @click.command()
@@ -86,6 +93,11 @@ def command(
     `adapt run --domain sec`
     `adapt run my.yaml --set train.lr=1e-4 --merge ties --merge slerp`
     """
+    place = _place()
+    if place is not None and not place.is_first:
+        from domadapt.builtin.training.following import follow
+
+        return None if dry_run else follow(place)
     if controls:
         overrides = (*overrides, f"eval.controls={json.dumps(controls)}")
     if limit is not None:
@@ -118,10 +130,13 @@ def stages_again(prepared: Prepared, first: str | None, fresh: bool) -> list[str
 
 def execute(prepared: Prepared, again: list[str]) -> int | None:
     """Run, publish what a person opens, print the table."""
+    from domadapt.builtin.training.following import leading
     from domadapt.cli.frame import console, say
     from domadapt.report.terminal import print_report
 
-    paths = make_stages(prepared, again)
+    place = _place()
+    with leading(place) if place is not None else nullcontext():
+        paths = make_stages(prepared, again)
     if paths is None:
         return CTRL_C
     run = prepared.run
@@ -134,6 +149,14 @@ def execute(prepared: Prepared, again: list[str]) -> int | None:
     for gate in failed:
         say(f"gate not met: {gate['gate']}: {gate['sentence']}")
     return GATE if failed else None
+
+
+def _place() -> Place | None:
+    """Which of several ranks this process is, when torchrun or srun started the command once for each."""
+    from domadapt.builtin.launching.places import read_place
+
+    place = read_place(os.environ)
+    return place if place is not None and place.world_size > 1 else None
 
 
 def make_stages(prepared: Prepared, again: list[str], only: Collection[str] | None = None) -> dict[str, Path] | None:
@@ -170,7 +193,7 @@ def lock_facts(prepared: Prepared) -> dict[str, Any]:
 
     from domadapt.pipeline.reporting import provider_versions
 
-    engines = ("torch", "transformers", "tokenizers", "mergekit", "lm_eval", "megatron-core", "pyarrow", "rensa")
+    engines = ("torch", "transformers", "tokenizers", "mergekit", "lm_eval", "megatron-core", "pyarrow")
     models: Mapping[str, Any] = prepared.run.graph.models
     return {
         "components": provider_versions(prepared.resolved),

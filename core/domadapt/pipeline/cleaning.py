@@ -7,6 +7,7 @@ wait on the disk meanwhile. One that compares documents sees those of the other 
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import shutil
 from collections import Counter
@@ -18,6 +19,7 @@ from domadapt.artifacts import SPLITS, Corpus, document_schema
 from domadapt.components import Benchmark, Cleaner, Reject, Source, Stage
 from domadapt.errors import DataError, StageError
 from domadapt.pipeline.accounts import DUPLICATE, Accounts, SourceAccount
+from domadapt.pipeline.sharded_cleaning import Shards, clean_in_shards
 from domadapt.pipeline.shards import ShardWriter, stored_batches
 
 if TYPE_CHECKING:
@@ -39,17 +41,19 @@ def read_sources(
     rejected: dict[str, list[str]],
     stage: Stage,
     max_reject_rate: float = 1.0,
+    read: Callable[[Source, Reject], Iterator[pa.RecordBatch]] = lambda source, reject: source.read(reject),
 ) -> Iterator[Numbered]:
     """All documents of all sources in order, each batch with the number of its source.
 
     sources: each with the largest number of documents to take (None: all). rejected: filled with a few places of
     what was rejected, by reason. max_reject_rate: largest share of a source's documents that may be unreadable.
+    read: gives the documents of a source.
     Raises DataError behind a source that is above it.
     """
     schema, kept = document_schema(), 0
     for number, (source, take) in enumerate(sources):
         left = take
-        for batch in source.read(_rejecting(number, accounts, rejected)):
+        for batch in read(source, _rejecting(number, accounts, rejected)):
             if batch.schema != schema:
                 raise StageError(
                     f"{stage.name}: source {source.name} gave columns {batch.schema.names}, not {schema.names}"
@@ -91,9 +95,10 @@ def _judge_rejections(
 def _rejecting(number: int, accounts: Accounts, rejected: dict[str, list[str]]) -> Reject:
     def reject(reason: str, where: str) -> None:
         accounts.book(number, 0, 1, 0, {reason: 1})
+        # the first ones by name: in which order places come may depend on how fast they are read
         examples = rejected.setdefault(reason, [])
-        if len(examples) < EXAMPLES:
-            examples.append(where)
+        bisect.insort(examples, where)
+        del examples[EXAMPLES:]
 
     return reject
 
@@ -112,19 +117,29 @@ def clean(
     folder: Path,
     *,
     earlier: Corpus | None = None,
+    shards: Shards | None = None,
     seen: Seen = lambda step, before, after, dropped: None,
 ) -> Iterator[Numbered]:
     """What is left of the documents after all steps.
 
     folder: for documents that wait; it is made and removed. earlier: the other side's corpus, whose documents come
-    first for the steps that compare.
+    first for the steps that compare. shards: where steps that treat each document by itself are done in parallel;
+    `seen` is then told of the other steps only.
     """
+    together: list[Cleaner] = []
     for step, cleaner in enumerate(cleaners, 1):
         if cleaner.across_corpora and earlier is not None:
             batches = itertools.chain(_documents_of(earlier), batches)
         if cleaner.surveys:
             batches = _surveyed(batches, cleaner, folder / f"step-{step}")
-        batches = _step(batches, cleaner, accounts, step, seen)
+        if shards is None or not cleaner.independent:
+            batches = apply_step(batches, cleaner, accounts, step, seen)
+            continue
+        together = [*together, cleaner]
+        following = next(iter(cleaners[step:]), None)
+        if following is None or not following.independent or following.surveys:
+            batches = clean_in_shards(batches, together, step - len(together) + 1, accounts, shards)
+            together = []
     yield from batches
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -143,9 +158,14 @@ def _documents_of(corpus: Corpus) -> Iterator[Numbered]:
     return ((EARLIER, batch) for split in SPLITS for batch in corpus.batches(split))
 
 
-def _step(
-    batches: Iterable[Numbered], cleaner: Cleaner, accounts: Accounts, step: int, seen: Seen
+def apply_step(
+    batches: Iterable[Numbered],
+    cleaner: Cleaner,
+    accounts: Accounts,
+    step: int,
+    seen: Seen = lambda step, before, after, dropped: None,
 ) -> Iterator[Numbered]:
+    """What one step leaves of the documents. step: its number."""
     for source, batch in batches:
         after, dropped = cleaner.clean(batch)
         if after.num_rows + sum(dropped.values()) != batch.num_rows:

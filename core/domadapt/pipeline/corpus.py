@@ -19,6 +19,9 @@ from domadapt.components import Benchmark, Cleaner, Source, Stage
 from domadapt.errors import DataError
 from domadapt.pipeline import cleaning
 from domadapt.pipeline.accounts import Accounts, FunnelStep, SourceAccount
+from domadapt.pipeline.sharded_cleaning import Shards
+from domadapt.pipeline.sharded_reading import ShardedReading
+from domadapt.pipeline.sharding import Executor
 from domadapt.pipeline.shards import ShardWriter, count_rows, stored_batches
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ def build_corpus(
     benchmarks: Sequence[Benchmark] = (),
     earlier: Corpus | None = None,
     max_reject_rate: float = 1.0,
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Read, clean, split and write one corpus into `out`; return its facts.
 
@@ -46,6 +50,7 @@ def build_corpus(
     benchmarks: those of the recipe, for cleaners that keep their items out of the corpus.
     earlier: the other side's finished corpus, whose documents cleaners that compare see first.
     max_reject_rate: largest share of a source's documents that may be unreadable.
+    executor: who reads and cleans shards in parallel, None for nobody; the result is the same.
     Facts: funnel, sources (what became of each one's documents), documents and bytes per split, groups, rejected
     examples, and steps (what cleaners state) when there is any.
     Raises DataError when nothing is left, when there are too few groups to split or when a source rejects too much,
@@ -54,8 +59,10 @@ def build_corpus(
     accounts = Accounts([source.name for source, _ in sources], [cleaner.name for cleaner in cleaners])
     rejected: dict[str, list[str]] = {}
     cleaning.prepare(cleaners, benchmarks, stage)
-    batches = cleaning.read_sources(sources, accounts, rejected, stage, max_reject_rate)
-    batches = cleaning.clean(batches, cleaners, accounts, out / "waiting", earlier=earlier)
+    shards = Shards(executor, stage.scratch, stage) if executor is not None else None
+    read = {"read": ShardedReading(sources, shards).read} if shards is not None else {}
+    batches = cleaning.read_sources(sources, accounts, rejected, stage, max_reject_rate, **read)
+    batches = cleaning.clean(batches, cleaners, accounts, out / "waiting", earlier=earlier, shards=shards)
     temporary, groups, sizes_of_groups = out / "unsplit", dict[str, str](), Counter[str]()
     numbers = []
     writer = ShardWriter(temporary, "documents")

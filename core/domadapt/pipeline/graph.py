@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from domadapt.artifacts import MANIFEST, Artifact, Checkpoint, Corpus, Role, Scorecard, Sweep, TokenStore
+from domadapt.builtin.executors import missing_packages
 from domadapt.components import Benchmark, Cleaner, Component, EvalRequest, Evaluator, Merger, Side, Source, Stage
 from domadapt.errors import DataError, MissingError, RecipeError
 from domadapt.pipeline import work
@@ -221,13 +222,15 @@ def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
     recipe = graph.recipe
     samples_per_step, num_samples = training_size(recipe)
     corpora = {f"corpus.{side}": f"corpus.{side}" for side in resolved.sources if f"corpus.{side}" in graph.nodes}
-    options = {
+    options: dict[str, Any] = {
         "mix": recipe.mix.model_dump(mode="json", exclude={"tokens", "options"}),
         "mixer": _options(resolved.mixer),
         "num_samples": num_samples,
         "samples_per_step": samples_per_step if num_samples is None else None,
         "seed": recipe.seed,
     }
+    if recipe.train.objective == "sft":
+        options["objective"] = "sft"
     graph.add(
         Node(
             "tokens",
@@ -236,7 +239,7 @@ def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
             options,
             {**corpora, "tokenizer": f"model.{recipe.model.start}"},
             TokenStore,
-            work.tokens(resolved.mixer, recipe.mix, num_samples, samples_per_step),
+            work.tokens(resolved.mixer, recipe.mix, num_samples, samples_per_step, recipe.train.objective),
         )
     )
     backend = resolved.backend
@@ -247,7 +250,7 @@ def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
             [_identity(backend)],
             {
                 "settings": recipe.train.model_dump(
-                    mode="json", exclude={"steps", "checkpoint", "options", "checkpoint_every"}
+                    mode="json", exclude={"steps", "checkpoint", "options", "checkpoint_every", "situation"}
                 ),
                 "backend": _options(backend),
                 "seed": recipe.seed,
@@ -488,7 +491,7 @@ def check_requirements(graph: Graph) -> None:
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise DataError(f"model: the vocabularies differ in size ({told}); base, instruct and CPT must share one")
-    missing = [
+    missing = missing_packages(graph.recipe.corpus) + [
         f"{node.name}: {what}" for node in graph.nodes.values() for c in node.components for what in c.requirements()
     ]
     if missing:

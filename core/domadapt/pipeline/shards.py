@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,16 +43,34 @@ class ShardWriter:
 
 def stored_batches(folder: Path, *, delete: bool = False) -> Iterator[pa.RecordBatch]:
     """The batches of all shards of a folder, each as it was written. delete: remove shards once they are read."""
-    import pyarrow.parquet as pq
-
     for file in sorted(folder.glob("*.parquet")):
-        with pq.ParquetFile(file) as parquet:
-            # a row group is a batch; iter_batches would join small ones into batches of 65,536 documents
-            for group in range(parquet.num_row_groups):
-                (batch,) = parquet.read_row_group(group).combine_chunks().to_batches()
-                yield batch
+        yield from batches_of(file)
         if delete:
             file.unlink()
+
+
+def batches_of(file: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of one shard, each as it was written."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        # a row group is a batch; iter_batches would join small ones into batches of 65,536 documents
+        for group in range(parquet.num_row_groups):
+            (batch,) = parquet.read_row_group(group).combine_chunks().to_batches()
+            yield batch
+
+
+def write_batches(file: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    """One shard with documents that wait for another step: written and read fast rather than small."""
+    import pyarrow.parquet as pq
+
+    from domadapt.artifacts import document_schema
+
+    part = file.with_name(f".{file.name}.part")
+    with pq.ParquetWriter(part, document_schema(), compression="lz4", write_page_checksum=True) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    part.replace(file)
 
 
 def count_rows(folder: Path) -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from domadapt.artifacts import Checkpoint, Corpus, TokenStore
 from domadapt.components import (
@@ -42,6 +42,8 @@ def corpus(
     """Read, clean and split the documents of one side. benchmarks: those of the recipe."""
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        from domadapt.builtin.executors import open_executor
+
         return build_corpus(
             [(cast(Source, c.cls(c.config)), take) for c, take in zip(sources, takes, strict=True)],
             [cast(Cleaner, c.cls(c.config)) for c in cleaners],
@@ -52,12 +54,19 @@ def corpus(
             benchmarks=benchmarks,
             earlier=inputs.get("corpus.domain"),
             max_reject_rate=recipe.max_reject_rate,
+            executor=open_executor(recipe),
         )
 
     return run
 
 
-def tokens(mixer: Choice, mix: Mix, num_samples: int | None, samples_per_step: int) -> Work:
+def tokens(
+    mixer: Choice,
+    mix: Mix,
+    num_samples: int | None,
+    samples_per_step: int,
+    objective: Literal["clm", "sft"] = "clm",
+) -> Work:
     """Tokenise, pack and order."""
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
@@ -76,6 +85,7 @@ def tokens(mixer: Choice, mix: Mix, num_samples: int | None, samples_per_step: i
             samples_per_step=samples_per_step,
             out=out,
             stage=stage,
+            objective=objective,
         )
 
     return run

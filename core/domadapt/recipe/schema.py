@@ -11,7 +11,7 @@ from __future__ import annotations
 import decimal
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     Tag,
     model_serializer,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
 
@@ -204,6 +205,21 @@ class Track(Section):
     """Options of that tracker."""
 
 
+class CorpusSlurm(Section):
+    """What the jobs that work on a corpus ask of a Slurm cluster, for each of its processes."""
+
+    partition: Line | None = None
+    """Partition (queue) of the jobs. Required for the executor slurm."""
+    time: SlurmTime = "24:00:00"
+    """Most time of a job."""
+    memory_gb: Count = 4
+    """Memory. A parser may take 2 GB, a shard with the cleaners' tables less than another."""
+    setup: list[Line] = []
+    """Shell lines before anything runs: `module load gcc`. adapt's own environment needs none."""
+    sbatch: list[Line] = []
+    """Further options of sbatch, as they stand after #SBATCH: --account=lab, --exclusive."""
+
+
 class CorpusRecipe(Section):
     """Where documents come from and how they are cleaned."""
 
@@ -221,6 +237,20 @@ class CorpusRecipe(Section):
     max_reject_rate: Decimal = Field(default=0.5, ge=0, le=1)
     """Largest share of a source's documents that may be unreadable before the run is refused: a corpus of the 3 % that
     could be parsed looks like a success. What a source passes over by design or by its options does not count."""
+    executor: Literal["local", "ray", "slurm"] = "local"
+    """Who reads and cleans: processes of this machine, a Ray cluster, Slurm jobs. It changes no result and counts in no
+    key."""
+    workers: Count | None = None
+    """How many at a time, over shards; a run that was stopped goes on with any other number. Default: local, one
+    process that cleans while up to four parse; ray, the CPUs of the cluster; slurm, one for each shard."""
+    slurm: CorpusSlurm = CorpusSlurm()
+    """What the executor `slurm` takes besides."""
+
+    @model_validator(mode="after")
+    def _slurm_is_told_where(self) -> Self:
+        if self.executor == "slurm" and self.slurm.partition is None:
+            raise ValueError("executor slurm wants to know the partition: set slurm.partition")
+        return self
 
 
 class Mix(Section):
@@ -249,6 +279,9 @@ class Train(Section):
 
     backend: str = "torch"
     """Name of a training backend component."""
+    objective: Literal["clm", "sft"] = "clm"
+    """What is learned. clm: to go on with documents. sft: to answer in conversations (source `conversations`), written
+    through the start model's chat template, with the loss on answers only."""
     checkpoint: str | None = Field(default=None, validation_alias="from", serialization_alias="from")
     """A CPT checkpoint made elsewhere (folder or hub id): nothing is trained, it enters at the merge."""
     steps: Count | None = None

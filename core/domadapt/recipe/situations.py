@@ -1,7 +1,8 @@
-"""Defaults of the training that depend on the situation: how far the domain is, and how long training lasts.
+"""Defaults that depend on the situation: how far the domain is, how long training lasts, what is learned.
 
-The advice of the papers contradicts itself only until it is sorted by situation. `train.situation` names one; its
-values replace the core's defaults and nothing that a pack, a recipe or `--set` says, and name it as their origin.
+The advice of the papers contradicts itself only until it is sorted by situation. `train.situation` names one, and
+`train.objective` another. Their values replace the core's defaults and nothing that a pack, a recipe or `--set` says,
+and name the key as their origin.
 """
 
 from __future__ import annotations
@@ -13,25 +14,37 @@ from domadapt.recipe.tree import CORE_DEFAULT, Node, Origin, node_of
 SITUATIONS: Mapping[str, Mapping[str, str | float]] = {
     # re-warm to half of the pre-training's peak or more (Ibrahim et al. 2024, arXiv 2403.08763), here of the 3e-4 of
     # Gupta et al. 2023 (arXiv 2308.04014), whose warm-up and cosine these are
-    "strong_shift": {"lr": 1.5e-4, "schedule": "cosine", "warmup": 0.01, "min_lr": 0.1},
+    "strong_shift": {"train.lr": 1.5e-4, "train.schedule": "cosine", "train.warmup": 0.01, "train.min_lr": 0.1},
     # any warm-up hurt a strongly trained model (Parmar et al. 2024, arXiv 2407.07263): go on at the rate its training
     # ended with, a tenth of that peak
-    "weak_shift": {"lr": 3e-5, "schedule": "cosine", "warmup": 0.0, "min_lr": 0.1},
+    "weak_shift": {"train.lr": 3e-5, "train.schedule": "cosine", "train.warmup": 0.0, "train.min_lr": 0.1},
 }
-"""Values by situation. `small_budget` has the core's own."""
+"""Values by `train.situation`. `small_budget` has the core's own."""
+OBJECTIVES: Mapping[str, Mapping[str, str | float | bool]] = {
+    # conversations stay whole and do not see each other
+    "sft": {"mix.packing": "best_fit", "train.document_mask": True},
+}
+"""Values by `train.objective`. `clm` has the core's own."""
 
 
 def situational(root: Node) -> Node:
     """The recipe with the defaults of its situation in the place of the core's."""
-    train = root.child("train")
-    if train is None or not isinstance(train.value, dict):
+    for key, table in (("situation", SITUATIONS), ("objective", OBJECTIVES)):
+        said = root.at(("train", key))
+        if said is None or not isinstance(said.value, str):
+            continue
+        for place, value in table.get(said.value, {}).items():
+            section, name = place.split(".")
+            root = _defaulted(root, section, name, node_of(value, Origin(f"train.{key} {said.value}")))
+    return root
+
+
+def _defaulted(root: Node, section: str, name: str, value: Node) -> Node:
+    node = root.at((section, name))
+    if node is None or node.origin.layer != CORE_DEFAULT:
         return root
-    said = train.child("situation")
-    values = SITUATIONS.get(str(said.value), {}) if said is not None else {}
-    origin = Origin(f"train.situation {said.value}" if said is not None else "")
-    children = dict(train.value)
-    for key, value in values.items():
-        if key in children and children[key].origin.layer == CORE_DEFAULT:
-            children[key] = node_of(value, origin)
+    inner = root.child(section)
     assert isinstance(root.value, dict)
-    return Node({**root.value, "train": Node(children, train.origin)}, root.origin)
+    assert inner is not None
+    assert isinstance(inner.value, dict)
+    return Node({**root.value, section: Node({**inner.value, name: value}, inner.origin)}, root.origin)

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from domadapt.artifacts import document_schema
 from domadapt.errors import MissingError
-from domadapt_medical import guidelines
-from domadapt_medical.guidelines import GuidelinesOptions, GuidelinesSource
+from domadapt_medical.guidelines import MAX_LINE, GuidelinesOptions, GuidelinesSource
 
 Rejections = tuple[list[tuple[str, str]], Callable[[str, str], None]]
 ROWS: list[dict[str, Any]] = [
@@ -125,11 +124,8 @@ def test_a_file_that_was_cut_off_is_said_and_the_next_one_read(tmp_path: Path, r
     assert rejections[0] == [("damaged file", "a.jsonl.gz")]
 
 
-def test_a_line_too_long_for_memory_is_rejected_and_the_next_one_read(
-    tmp_path: Path, rejections: Rejections, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guidelines, "MAX_LINE", 1000)
-    (tmp_path / "a.jsonl").write_text(lines({"id": "x", "clean_text": "y" * 5000}, ROWS[1]))
+def test_a_line_too_long_for_memory_is_rejected_and_the_next_one_read(tmp_path: Path, rejections: Rejections) -> None:
+    (tmp_path / "a.jsonl").write_text(lines({"id": "x", "clean_text": "y" * MAX_LINE}, ROWS[1]))
     assert [row["id"] for row in read(rejections, tmp_path)] == ["b2"]
     assert rejections[0] == [("over 32 MiB", "a.jsonl:1")]
 

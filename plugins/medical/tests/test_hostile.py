@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domadapt.components import Source
+from domadapt_medical.files import MAX_BYTES
 from domadapt_medical.guidelines import GuidelinesOptions, GuidelinesSource
 from domadapt_medical.pubmed.source import PubmedOptions, PubmedSource
 from domadapt_medical.source import JatsOptions, JatsSource
@@ -109,9 +110,8 @@ def test_an_archive_cut_anywhere_is_said(size: int, tmp_path: Path) -> None:
     assert {("damaged file", "0.tar.gz"), ("damaged file", "1.tar.gz")} <= set(rejected)
 
 
-def test_a_bomb_in_any_packing_costs_no_more_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domadapt_medical.files.MAX_BYTES", 100_000)
-    bomb = b"<article>" + b" " * 3_000_000
+def test_a_bomb_in_any_packing_costs_no_more_than_the_limit(tmp_path: Path) -> None:
+    bomb = b"<article>" + b" " * (4 * MAX_BYTES)
     (tmp_path / "a.xml.gz").write_bytes(gzip.compress(bomb))
     (tmp_path / "b.xml.xz").write_bytes(lzma.compress(bomb))
     with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -119,7 +119,9 @@ def test_a_bomb_in_any_packing_costs_no_more_than_the_limit(tmp_path: Path, monk
         archive.writestr("y.xml", ARTICLE)
     ids, rejected = read(JatsSource(JatsOptions(path=tmp_path)))
     assert ids == ["PMC1234"]
-    assert rejected == [("over 32 MiB", "a.xml.gz"), ("over 32 MiB", "b.xml.xz"), ("over 32 MiB", "c.zip!x.xml")]
+    assert sorted(rejected) == [
+        ("over 32 MiB", "a.xml.gz"), ("over 32 MiB", "b.xml.xz"), ("over 32 MiB", "c.zip!x.xml")
+    ]  # fmt: skip
 
 
 SOURCES: dict[str, tuple[Callable[[Path], Source], tuple[str, ...]]] = {

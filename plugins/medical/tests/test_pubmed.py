@@ -164,12 +164,12 @@ def test_damage_costs_one_citation_and_is_counted(tmp_path: Path, rejections: Re
     data = medline(small(1), broken, unclosed, small(4), "LATIN", nameless, small(7)).replace(b"LATIN", latin)
     (tmp_path / "a.xml").write_bytes(data)
     assert [row["id"] for row in read(rejections, tmp_path)] == ["1", "4", "7"]
-    assert rejections[0] == [
+    assert set(rejections[0]) == {
         ("damaged XML", "a.xml: 2"),
         ("citation without end", "a.xml: 3"),
         ("wrong encoding", "a.xml: 5"),
         ("no PMID", "a.xml"),
-    ]
+    }
 
 
 def test_a_declared_encoding_is_used(tmp_path: Path, rejections: Rejections) -> None:
@@ -202,10 +202,9 @@ def test_files_that_were_cut_off_or_are_something_else_are_said(tmp_path: Path, 
 
 
 def test_a_citation_too_long_for_memory_is_rejected_and_the_next_one_read(
-    tmp_path: Path, rejections: Rejections, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rejections: Rejections
 ) -> None:
-    monkeypatch.setattr(streaming, "MAX_CITATION", 300_000)
-    (tmp_path / "a.xml").write_bytes(medline(small(1, "x" * 2_000_000), small(2)))
+    (tmp_path / "a.xml").write_bytes(medline(small(1, "x" * (2 * streaming.MAX_CITATION)), small(2)))
     assert [row["id"] for row in read(rejections, tmp_path)] == ["2"]
     assert rejections[0] == [("citation without end", "a.xml: 1")]
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from domadapt.artifacts import document_schema
 from domadapt.errors import DataError, MissingError
+from domadapt_medical.files import MAX_BYTES
 from domadapt_medical.source import JatsOptions, JatsSource
 
 Rejections = tuple[list[tuple[str, str]], Callable[[str, str], None]]
@@ -74,20 +75,17 @@ def test_damaged_files_are_rejected_and_the_others_read(tmp_path: Path, rejectio
     (tmp_path / "f.xml").write_bytes(small(3))
     rows = read(rejections, path=tmp_path)
     assert [row["id"] for row in rows] == ["10.99999/2", "10.99999/3"]
-    assert rejections[0] == [
+    assert set(rejections[0]) == {
         ("damaged file", "a.xml.gz"),
         ("damaged file", "b.zip"),
         ("damaged file", "c.tar.gz"),
         ("damaged file", "d.xml.xz"),
         ("not JATS", "e.xml"),
-    ]
+    }
 
 
-def test_an_article_too_long_for_memory_is_rejected(
-    tmp_path: Path, rejections: Rejections, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("domadapt_medical.files.MAX_BYTES", 100)
-    (tmp_path / "a.xml.gz").write_bytes(gzip.compress(small(1)))
+def test_an_article_too_long_for_memory_is_rejected(tmp_path: Path, rejections: Rejections) -> None:
+    (tmp_path / "a.xml.gz").write_bytes(gzip.compress(small(1) + b" " * MAX_BYTES))
     assert read(rejections, path=tmp_path) == []
     assert rejections[0] == [("over 32 MiB", "a.xml.gz")]
 

@@ -138,11 +138,9 @@ def test_a_cut_archive_keeps_what_could_be_read(tmp_path: Path, gather: Callable
     assert rejected in (["damaged archive"], ["damaged JSON", "damaged archive"])
 
 
-def test_a_record_beyond_the_limit_is_counted_and_the_next_one_read(
-    tmp_path: Path, gather: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(records, "LONGEST_RECORD", 3000)
-    (tmp_path / "a.jsonl").write_bytes(line(APPLICATION | {"title": "x" * 9000}) + line(APPLICATION))
+def test_a_record_beyond_the_limit_is_counted_and_the_next_one_read(tmp_path: Path, gather: Callable) -> None:
+    long = line(APPLICATION | {"title": "x" * (records.LONGEST_RECORD + 1)})
+    (tmp_path / "a.jsonl").write_bytes(long + line(APPLICATION))
     rows, rejected = gather(HupdSource, tmp_path)
     assert (len(rows), rejected) == (1, ["too long"])
 

@@ -235,13 +235,13 @@ def test_a_gzip_bomb_a_slow_answer_and_an_endless_one_are_given_up(tmp_path: Pat
             request.wfile.flush()
             time.sleep(0.05)
 
-    edgar = LoopbackEdgar(0)
-    special(edgar, "/bomb", lambda r: send(r, 200, gzip.compress(b"\0" * (64 << 20)), {"Content-Encoding": "gzip"}))
+    edgar, bomb = LoopbackEdgar(0), gzip.compress(b"\0" * (64 << 20))
+    special(edgar, "/bomb", lambda r: send(r, 200, bomb, {"Content-Encoding": "gzip"}))
     special(edgar, "/slow", slowly)
-    with edgar.serving() as url, client(tmp_path, attempts=2, seconds=0.4) as asking:
-        with pytest.raises(FetchError, match="more than 1048576 bytes"):
+    with edgar.serving() as url:
+        with client(tmp_path, attempts=2) as asking, pytest.raises(FetchError, match="more than 1048576 bytes"):
             asking.get(f"{url}/bomb", "submission")
-        with pytest.raises(FetchError, match="too slow"):
+        with client(tmp_path, attempts=2, seconds=0.4) as asking, pytest.raises(FetchError, match="too slow"):
             asking.get(f"{url}/slow", "submission")
 
 

@@ -1,4 +1,4 @@
-"""Financial PhraseBank and TAT-QA from the files that their authors publish; nothing of them is shipped."""
+"""Public benchmarks from the files that their authors publish; nothing of them is shipped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from domadapt.components import Benchmark, EvalRequest, Stage
 from domadapt.errors import DataError, MissingError
 from domadapt.pipeline.benchmarks import benchmark_files, with_data
 from domadapt_sec.benchmarks import BENCHMARKS
-from domadapt_sec.benchmarks.published_files import load_phrasebank, load_tatqa
+from domadapt_sec.benchmarks.published_files import (
+    load_convfinqa,
+    load_fiqa,
+    load_headlines,
+    load_phrasebank,
+    load_tatqa,
+)
+from domadapt_sec.benchmarks.published_scores import headline, turn
 from domadapt_sec.benchmarks.tatqa_scores import as_number, process_results
 
 OWN = ("sec_continuation", "sec_items", "sec_tables")
@@ -60,6 +67,122 @@ def test_files_that_are_not_there_or_not_of_their_form_are_said(tmp_path: Path) 
     (tmp_path / "tatqa_dataset_dev.json").write_text('[{"table": 3}]')
     with pytest.raises(DataError, match=r"tatqa_dataset_dev\.json: is not in the form of TAT-QA"):
         load_tatqa(str(tmp_path))
+    with pytest.raises(MissingError, match=r"none of the files task1_headline_ABSA_train\.json, .* is here"):
+        load_fiqa(str(tmp_path))
+    (tmp_path / "task1_post_ABSA_train.json").write_text('{"1": {"sentence": "a", "info": [{"target": "b"}]}}')
+    with pytest.raises(DataError, match=r"task1_post_ABSA_train\.json: is not in the form of FiQA's task 1"):
+        load_fiqa(str(tmp_path))
+    (tmp_path / "gold-dataset-sinha-khandait.csv").write_text("News,Price Direction Up\n")
+    with pytest.raises(
+        DataError, match=r"khandait\.csv:1: wanted the columns News, .*; 'Asset Comparision' is missing"
+    ):
+        load_headlines(str(tmp_path))
+    (tmp_path / "dev.json").write_text('[{"id": "a", "table": []}]')
+    with pytest.raises(DataError, match=r"dev\.json: is not in the form of ConvFinQA's conversations"):
+        load_convfinqa(str(tmp_path))
+
+
+def test_sentiment_towards_each_target_of_a_sentence_is_asked_for(tmp_path: Path) -> None:
+    headlines = {"7": {"sentence": "A up, B down ", "info": [scored("A", "0.6"), scored("B", "-0.374")]}}
+    posts = {"7": {"sentence": "$C flat", "info": [scored("C", "0.05")]}}
+    (tmp_path / "task1_headline_ABSA_train.json").write_text(json.dumps(headlines))
+    (tmp_path / "task1_post_ABSA_train.json.xz").write_bytes(lzma.compress(json.dumps(posts).encode()))
+    rows = load_fiqa(str(tmp_path))["test"].to_list()
+    assert [(row["item"], row["cluster"], row["target"], row["label"]) for row in rows] == [
+        ("headline/7/0", "headline/7", "A", 2),
+        ("headline/7/1", "headline/7", "B", 0),
+        ("post/7/0", "post/7", "C", 1),
+    ]
+    assert rows[0]["sentence"] == "A up, B down"
+
+
+def scored(target: str, score: str) -> dict[str, str]:
+    return {"snippets": "[]", "target": target, "sentiment_score": score, "aspects": "[]"}
+
+
+COLUMNS = ["Dates", "URL", "News", "Price Direction Up", "Price Direction Constant", "Price Direction Down"]
+COLUMNS += ["Asset Comparision", "Past Information", "Future Information", "Price Sentiment"]
+FALLS = "d,u,gold falls,0,0,1,0,1,0,negative"
+GOLD = {
+    "commas": [",".join(COLUMNS), 'd,u,"gold up, silver down",1,0,0,1,1,0,positive', FALLS],
+    "tabs": ["\t".join(COLUMNS), 'd\tu\t"gold up, silver down"\t1\t0\t0\t1\t1\t0\tpositive', FALLS.replace(",", "\t")],
+    "tabs in quotation marks": [
+        "\t".join(COLUMNS),
+        '"d\tu\t""gold up"," silver down""\t1\t0\t0\t1\t1\t0\tpositive"',
+        FALLS.replace(",", "\t"),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", GOLD)
+def test_headlines_are_read_from_every_form_of_the_file_that_is_around(form: str, tmp_path: Path) -> None:
+    lines = [*GOLD[form], "a line that lost its end"]
+    (tmp_path / "gold-dataset-sinha-khandait.csv").write_text("\n".join(lines))
+    rows = load_headlines(str(tmp_path))["test"].to_list()
+    assert [row["headline"] for row in rows[::6]] == ["gold up, silver down", "gold falls"]
+    assert [row["label"] for row in rows] == [1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 1, 0]
+    assert [row["cluster"] for row in rows[::6]] == ["2", "3"]
+
+
+def test_yes_and_no_weigh_the_same_for_each_question(tmp_path: Path) -> None:
+    lines = [",".join(COLUMNS), *(f"d,u,headline {n},{int(n < 2)},0,0,0,1,0,none" for n in range(8))]
+    (tmp_path / "gold-dataset-sinha-khandait.csv").write_text("\n".join(lines))
+    rows = load_headlines(str(tmp_path))["test"].to_list()
+    up = [row for row in rows if row["question"].endswith("goes up?")]
+    assert [row["weight"] for row in up] == [2.0] * 2 + [2 / 3] * 6
+    always_no = [headline(row, [(-1.0, True), (-2.0, False)]) for row in up]
+    assert sum(score["acc"] for score in always_no) == 6
+    assert sum(score["acc_balanced"] for score in always_no) / 8 == pytest.approx(0.5)
+
+
+CONVERSATION = {
+    "id": "Single_JKHY/2009/page_28.pdf-3",
+    "pre_text": ["In 2009", "we earned ."],
+    "post_text": ["See note 3 ."],
+    "table": [["", "2009", "2008"], ["net cash", "206588", "181001"]],
+    "annotation": {
+        "dialogue_break": ["what is the net cash in 2009?", "what about 2008?", "and the change?", "is it more?"],
+        "exe_ans_list": [206588.0, 181001.0, 0.14136, "yes"],
+    },
+}
+
+
+def test_a_turn_of_a_conversation_follows_the_right_answers_before_it(tmp_path: Path) -> None:
+    (tmp_path / "dev.json").write_text(json.dumps([CONVERSATION]))
+    rows = load_convfinqa(str(tmp_path))["test"].to_list()
+    assert [row["answer"] for row in rows] == ["206588.0", "181001.0", "0.14136", "yes"]
+    assert {row["cluster"] for row in rows} == {"Single_JKHY/2009/page_28.pdf-3"}
+    assert rows[0]["said"] == ""
+    assert rows[1]["said"] == "Question: what is the net cash in 2009?\nAnswer: 206588.0\n"
+    assert (rows[0]["table"], rows[0]["before"]) == (
+        " | 2009 | 2008\nnet cash | 206588 | 181001",
+        "In 2009 we earned .",
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "right"),
+    [
+        ("206588.0", "206,588", 1),
+        ("206588.0", "$206,588", 1),
+        ("206588.0", "206,600", 0),
+        ("0.14136", "14.1%", 1),
+        ("0.14136", "14%", 1),
+        ("0.14136", "0.141", 1),
+        ("0.14136", "14.2%", 0),
+        ("0.14136", "0.1", 0),
+        ("0.14136", "0", 0),
+        ("-0.14136", "(14.1)%", 1),
+        ("-0.14136", "14.1%", 0),
+        ("14.136", "14.1%", 1),
+        ("0.0", "0", 1),
+        ("yes", "Yes.", 1),
+        ("yes", "206,588", 0),
+        ("206588.0", "yes", 0),
+    ],
+)
+def test_a_number_is_right_in_percent_and_rounded(wanted: str, given: str, right: int) -> None:
+    assert turn({"answer": wanted}, [given]) == {"exact_match": right}
 
 
 def test_questions_on_one_table_share_a_cluster_and_read_its_text_in_order(tmp_path: Path) -> None:
@@ -122,6 +245,10 @@ def real() -> Path:
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_the_real_files_are_scored_by_name(name: str, real: Path, tmp_path: Path) -> None:
+    if name == "convfinqa":  # not among the real files: one conversation in the published form
+        real = tmp_path
+        (real / name).mkdir()
+        (real / name / "dev.json").write_text(json.dumps([CONVERSATION] * 2 + [CONVERSATION | {"id": "b"}]))
     import domadapt
 
     model = Checkpoint(Path(domadapt.__file__).parent / "builtin" / "models" / "tiny")
@@ -149,3 +276,12 @@ def test_real_sentences_are_all_read(real: Path) -> None:
     rows = load_phrasebank(str(real / "financial_phrasebank"))["test"].to_list()
     assert len(rows) == 2966
     assert [sum(row["label"] == label for row in rows) for label in range(3)] == [374, 1751, 841]
+
+
+def test_real_headlines_and_sentiments_are_all_read(real: Path) -> None:
+    rows = load_headlines(str(real / "gold_headlines"))["test"].to_list()
+    assert len(rows) == 6 * 6555
+    assert sum(row["label"] for row in rows[::6]) == 2737
+    assert sum(row["weight"] for row in rows) == pytest.approx(len(rows))
+    rows = load_fiqa(str(real / "fiqa"))["test"].to_list()
+    assert [sum(row["label"] == label for row in rows) for label in range(3)] == [294, 71, 589]

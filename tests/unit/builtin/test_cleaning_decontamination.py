@@ -109,6 +109,22 @@ def test_with_a_share_a_phrase_is_no_leak_but_most_of_the_item_is() -> None:
     assert found(cleaner, " ".join(LONG[:20]), " ".join(LONG[:21]), " ".join(LONG)) == [False, True, True]
 
 
+def test_a_run_that_stands_in_more_documents_than_allowed_is_a_phrase_and_the_rest_of_the_item_is_not(
+    tmp_path: Path,
+) -> None:
+    cleaner = looking_for(" ".join(LONG), most_documents=3)
+    phrase, own = " ".join(LONG[:15]), " ".join(LONG[10:])
+    texts = [phrase, f"x {phrase}", f"{phrase} y {phrase}", f"z {phrase} {phrase}", own, "nothing"]
+    assert cleaner.surveys == 1
+    cleaner.survey(batch_of(*texts), 0)
+    assert found(cleaner, *texts) == [False, False, False, False, True, False]
+    assert cleaner.finish(tmp_path)["phrases"] == 3
+    cleaner = looking_for(" ".join(LONG), most_documents=4)
+    cleaner.survey(batch_of(*texts), 0)
+    assert found(cleaner, *texts) == [True, True, True, True, True, False]
+    assert looking_for(" ".join(LONG)).surveys == 0
+
+
 def test_without_drop_documents_stay_and_items_are_marked_all_the_same(tmp_path: Path) -> None:
     cleaner = looking_for(" ".join(LONG), " ".join(words(30, 5)), drop=False)
     assert found(cleaner, " ".join(LONG), "x " + " ".join(LONG), "nothing") == [False, False, False]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,7 @@ from domadapt.builtin.cleaning.repetition import (
 )
 from domadapt.builtin.cleaning.web_rules import C4, FineWeb
 from domadapt.builtin.cleaning.words import ngram_hashes, word_ids
-from domadapt.components import Cleaner
+from domadapt.components import Cleaner, Stage
 
 
 def batch_of(*texts: str, source: str = "test") -> pa.RecordBatch:
@@ -125,6 +126,17 @@ def test_documents_of_sources_that_are_not_named_pass_unjudged() -> None:
         text = "La maison de la famille est grande et belle, avec un jardin {\n" * 9
         assert cleaner.clean(batch_of(text, source="sec.filings"))[0]["text"].to_pylist() == [text]
         assert cleaner.clean(batch_of(text, source="web"))[0].num_rows == 0
+
+
+@pytest.mark.parametrize("cls", [Gopher, Repetition, C4, FineWeb, Language])
+@pytest.mark.parametrize(("side", "judged"), [(None, True), ("general", True), ("domain", False)])
+def test_documents_of_the_other_side_pass_unjudged(
+    cls: type[Cleaner], side: str | None, judged: bool, tmp_path: Path
+) -> None:
+    cleaner = with_options(cls, side=side)
+    cleaner.prepare(Stage("corpus.general", "0" * 16, 1, "test", lambda *_: {}, tmp_path), [])
+    text = "La maison de la famille est grande et belle, avec un jardin {\n" * 9
+    assert cleaner.clean(batch_of(text))[0].num_rows == (0 if judged else 1)
 
 
 # --- repetition

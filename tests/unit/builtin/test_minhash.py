@@ -54,6 +54,7 @@ def shingles_by_re(text: str, number: int) -> list[tuple[str, ...]]:
     return [tuple(found[i : i + number]) for i in range(max(1, len(found) - number + 1))]
 
 
+@settings(deadline=None)
 @given(unicode_texts, st.integers(1, 7))
 @example(["One, two!", "one TWO", "", "!", "a b c d e f", "\u0130\u0131"], 5)
 def test_shingles_are_equal_where_their_words_are(texts: list[str], number: int) -> None:
@@ -101,9 +102,7 @@ def test_both_indexes_find_the_same_documents(seed: int, bands: int, rows: int, 
 def test_tables_grow_and_every_kept_document_is_found_again() -> None:
     index = CompiledIndex(KERNELS.load(), BANDS, ROWS, arithmetic.least_agreeing(BANDS * ROWS, 0.72))
     parts = 20
-    draws = [
-        np.random.default_rng(i).integers(0, 1 << 32, (SMALLEST, BANDS * ROWS), np.uint32) for i in range(parts)
-    ]
+    draws = [np.random.default_rng(i).integers(0, 1 << 32, (SMALLEST, BANDS * ROWS), np.uint32) for i in range(parts)]
     assert all((index.find(part) == -1).all() for part in draws)
     again = np.concatenate([index.find(part) for part in draws])
     assert np.array_equal(again, np.arange(parts * SMALLEST))

@@ -26,9 +26,7 @@ def test_kernels_are_compiled_once_and_then_loaded(compiled: Path, monkeypatch: 
     assert set(KERNELS.load()) == {"sign", "find", "move"}
 
 
-def test_damaged_machine_code_is_compiled_anew(
-    compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_machine_code_is_compiled_anew(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, calls = compiled.read_bytes(), []
 
     def compile_(self: KernelModule, llvm: Any) -> bytes:
@@ -55,5 +53,5 @@ def test_without_a_folder_to_keep_them_there_are_no_kernels_and_the_reason_names
     compiled: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(NoKernels, match="compiled kernels cannot be kept in .*file.*set ADAPT_HOME"):
+    with pytest.raises(NoKernels, match=r"compiled kernels cannot be kept in .*file.*set ADAPT_HOME"):
         KERNELS.load(tmp_path / "file")

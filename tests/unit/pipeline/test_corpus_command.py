@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from domadapt.cli import adapt
-from domadapt.cli.corpus import changes
+from domadapt.cli.corpus import Change, _painted, _print_trail, changes
 from domadapt.errors import USAGE
+from domadapt.pipeline.tracing import Passage, Trail
 
 RECIPE = """
 version: 1
@@ -151,13 +154,62 @@ def test_changes_name_every_line_that_went_or_came(old: list[str], draw: st.Data
     new = draw.draw(st.permutations([*old, "new"]))
     shown = list(changes("\n".join(old), "\n".join(new)))
     assert (not shown) == ("\n".join(old) == "\n".join(new))
-    assert all(line[0] in "-+@" for line in shown)
+    assert all(change.sign in "-+@" for change in shown)
 
 
 def test_of_a_long_line_only_what_is_around_the_change_is_shown() -> None:
     before, after = "a" * 500 + "X" + "b" * 500, "a" * 500 + "YY" + "b" * 500
-    assert list(changes(before, after)) == [
-        "@ line 1",
-        f"- …{'a' * 60}X{'b' * 60}…",
-        f"+ …{'a' * 60}YY{'b' * 60}…",
+    place, old, new = changes(before, after)
+    assert place == Change("@", "line 1")
+    assert old == Change("-", f"…{'a' * 60}X{'b' * 60}…", (61, 62))
+    assert new == Change("+", f"…{'a' * 60}YY{'b' * 60}…", (61, 63))
+
+
+@given(st.text("ab \t\r\u200b", max_size=200), st.text("ab \t\r\u200b", max_size=200))
+def test_the_changed_part_of_a_line_is_all_that_differs(old: str, new: str) -> None:
+    found = [change for change in changes(old, new) if change.sign != "@"]
+    if old == new:
+        assert not found
+        return
+    one, other = found
+    (a, b), (c, d) = one.changed, other.changed
+    assert one.text[:a] == other.text[:c]
+    assert one.text[b:] == other.text[d:]
+    assert one.text[a:b] != other.text[c:d]
+
+
+def test_a_line_that_changed_beside_lines_that_went_is_shown_with_its_change() -> None:
+    before = "Mail me: a@b.org, please.\n\n\n\nThe end"
+    assert [(c.sign, c.text) for c in changes(before, "Mail me: <EMAIL>, please.\nThe end")] == [
+        ("@", "line 1"),
+        ("-", "Mail me: a@b.org, please."),
+        ("+", "Mail me: <EMAIL>, please."),
+        ("-", ""),
+        ("-", ""),
+        ("-", ""),
     ]
+
+
+def test_what_cannot_be_seen_is_spelled_out_and_the_change_stands_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Console(force_terminal=True, color_system="standard", file=io.StringIO(), width=200, legacy_windows=False)
+    monkeypatch.setattr("domadapt.cli.corpus.console", lambda: out)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    text = "one  \r\nta\u200bb\x1b[31m\nsame"
+    trail = Trail("files", "a.txt", "g", "", text, [
+        Passage("normalize", text, "one\ntab[31m\nsame"),
+        Passage("pii", "one\ntab[31m\nsame", "one\ntab[31m\nsame"),
+        Passage("dedup.exact", "one\ntab[31m\nsame", None, "duplicate"),
+    ])  # fmt: skip
+    _print_trail(trail, 40)
+    shown = out.file.getvalue()
+    assert "\x1b[31m- one\x1b[0m\x1b[7;31m  \\r\x1b[0m" in shown
+    assert "ta\x1b[0m\x1b[7;31m\\u200bb\\x1b" in shown
+    assert "\x1b[1;33mnormalize: changed" in shown
+    assert "\x1b[2mpii: unchanged" in shown
+    assert "\x1b[1;31mdedup.exact: dropped (duplicate)" in shown
+
+
+def test_a_change_of_spaces_alone_is_marked() -> None:
+    (_, old, new) = changes("a  b", "a b")
+    assert _painted(old).plain == "- a ·b"
+    assert _painted(new).plain == "+ a b"

@@ -45,7 +45,15 @@ def test_an_unknown_situation_is_refused_by_name(check: Any) -> None:
 
 
 def test_every_situation_sets_the_rate_and_its_warm_up() -> None:
-    assert all({"lr", "warmup"} <= set(values) for values in SITUATIONS.values())
+    assert all({"train.lr", "train.warmup"} <= set(values) for values in SITUATIONS.values())
+
+
+def test_instruction_tuning_keeps_conversations_whole_and_apart_unless_told_otherwise(check: Any) -> None:
+    resolved = check(f"{RECIPE}train: {{objective: sft}}\n")
+    assert (resolved.recipe.mix.packing, resolved.recipe.train.document_mask) == ("best_fit", True)
+    assert resolved.loaded.origins()["mix.packing"] == "train.objective sft"
+    said = check(f"{RECIPE}train: {{objective: sft, document_mask: false}}\nmix: {{packing: concat}}\n")
+    assert (said.recipe.mix.packing, said.recipe.train.document_mask) == ("concat", False)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ class BoilerplateLines(Cleaner):
     """Removes lines that many documents share; the tally counts lines and characters removed."""
 
     name: ClassVar[str] = "boilerplate.lines"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = BoilerplateOptions
     surveys: ClassVar[int] = 1
 

@@ -47,6 +47,10 @@ class DecontaminationOptions(Options):
     """Least share of the runs of one of an item's texts (question, passage, choices) that a document must hold.
     0: one run is enough, which finds leaked parts, and also what item and document both quote (laws, standard phrases,
     a filing's tables). 0.5: most of the question, say."""
+    most_documents: int | None = Field(None, ge=1)
+    """A run of words in more documents than that is a phrase that many use (a law, the wording of a form), not looked
+    for. GPT-3's number is 10. It takes a pass more over the documents, and hides what leaked into more of them: after
+    `dedup`, those are few. Default: every run counts."""
     drop: bool = True
     """false: documents stay, the items that were found are written down all the same."""
 
@@ -55,9 +59,12 @@ class NgramIndex:
     """Which texts of items hold a run of words. words: length of the runs."""
 
     def __init__(self, words: int) -> None:
+        import numpy as np
+
         self.words = words
         self._owners: dict[int, list[int]] = defaultdict(list)
-        self._sorted: np.ndarray | None = None
+        self._sorted, self._documents = np.empty(0, np.uint64), np.empty(0, np.int64)
+        """All runs in order, and in how many documents each was counted."""
 
     def add(self, text: int, ids: np.ndarray, without: set[int]) -> int:
         """Remember all runs of a text but those in `without`; how many there are."""
@@ -66,33 +73,50 @@ class NgramIndex:
             self._owners[value].append(text)
         return len(hashes)
 
-    def find(self, ids: np.ndarray) -> Counter[int]:
-        """How many runs of each text a document holds. ids: of its words, 0 for those in no item."""
+    def count(self, ids: np.ndarray) -> None:
+        """Count the runs of one more document. ids: of its words, 0 for those in no item."""
+        hits = self._hits(ids)
+        self._documents[hits] += 1
+
+    def find(self, ids: np.ndarray, most: int | None) -> Counter[int]:
+        """How many runs of each text a document holds. most: documents in which a run that counts may stand."""
+        hits = self._hits(ids)
+        if most is not None:
+            hits = hits[self._documents[hits] <= most]
+        return Counter(text for value in self._sorted[hits].tolist() for text in self._owners[value])
+
+    def phrases(self, most: int) -> int:
+        """How many runs stand in more documents."""
+        return int((self._documents > most).sum())
+
+    def _hits(self, ids: np.ndarray) -> np.ndarray:
+        """Places of the runs that a document holds, each once, in order."""
         import numpy as np
 
-        if self._sorted is None:
+        if len(self._sorted) != len(self._owners):
             self._sorted = np.array(sorted(self._owners), np.uint64)
-        if len(ids) < self.words or not self._sorted.size:
-            return Counter()
+            self._documents = np.zeros(len(self._sorted), np.int64)
         unknown = np.concatenate([[0], np.cumsum(ids == 0)])
         whole = np.flatnonzero(unknown[self.words :] == unknown[: -self.words])
-        if not whole.size:
-            return Counter()
+        if not whole.size or not self._sorted.size:
+            return np.empty(0, np.int64)
         hashes = ngram_hashes(ids, self.words)[whole]
         places = np.minimum(np.searchsorted(self._sorted, hashes), self._sorted.size - 1)
-        hits = set(hashes[self._sorted[places] == hashes].tolist())
-        return Counter(text for value in hits for text in self._owners[value])
+        return np.unique(places[self._sorted[places] == hashes])
 
 
 class Decontamination(Cleaner):
     """Drops documents that share runs of words with items of the recipe's benchmarks."""
 
     name: ClassVar[str] = "decontaminate"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = DecontaminationOptions
     reads_benchmarks: ClassVar[bool] = True
 
     def __init__(self, config: Options | None = None) -> None:
         super().__init__(config)
+        # only where it needs one: documents wait on the disk for a survey
+        self.surveys = int(self.config.most_documents is not None)  # type: ignore[misc]
         self._items: list[Item] = []
         self._vocabulary: dict[str, int] = {}
         self._indexes = [NgramIndex(self.config.words), NgramIndex(self.config.short_words)]
@@ -168,21 +192,42 @@ class Decontamination(Cleaner):
                 dropped[f"holds items of {self._items[min(found)].task}"] += 1
         return keep_rows(batch, keep), dropped
 
-    def _items_in(self, text: str) -> set[int]:
+    def survey(self, batch: pa.RecordBatch, number: int) -> None:
+        """Count in how many documents each run of an item stands."""
+        for text in batch["text"].to_pylist():
+            ids = self._ids_of_document(text)
+            for index in self._indexes:
+                index.count(ids)
+
+    def _ids_of_document(self, text: str) -> np.ndarray:
         import numpy as np
 
-        words = folded_words(text)
-        known = self._vocabulary
-        ids = np.fromiter((known.get(word, 0) for word in words), np.uint64, len(words))
-        found: Counter[int] = sum((index.find(ids) for index in self._indexes), Counter())
+        words, known = folded_words(text), self._vocabulary
+        return np.fromiter((known.get(word, 0) for word in words), np.uint64, len(words))
+
+    def _items_in(self, text: str) -> set[int]:
+        ids = self._ids_of_document(text)
+        found: Counter[int] = sum((index.find(ids, self.config.most_documents) for index in self._indexes), Counter())
         texts = ((self._texts[text], runs) for text, runs in found.items())
         return {item for (item, whole), runs in texts if runs >= self.config.share * whole}
+
+    def notes(self) -> tuple[dict[int, tuple[int, str]], Counter[str]]:
+        """What was found."""
+        return self._found, self._documents
+
+    def add_notes(self, notes: tuple[dict[int, tuple[int, str]], Counter[str]]) -> None:
+        """Add what was found in later documents."""
+        found, documents = notes
+        for item, (number, first) in found.items():
+            before, earliest = self._found.get(item, (0, first))
+            self._found[item] = before + number, earliest
+        self._documents.update(documents)
 
     def finish(self, out: Path) -> dict[str, Any]:
         """Write contaminated.jsonl: a line for each item that was found, with where.
 
         Facts: numbers by task (searchable: items long enough to be looked for), documents found by source, benchmarks
-        that could not be read, and whether the documents were dropped.
+        that could not be read, runs of words passed over as phrases, and whether the documents were dropped.
         """
         with (out / FILE).open("a", encoding="utf-8") as lines:  # the step may stand in the recipe twice
             for number, (documents, first) in sorted(self._found.items()):
@@ -196,7 +241,9 @@ class Decontamination(Cleaner):
             counts["items"] += 1
             counts["searchable"] += number in searchable
             counts["found"] += number in self._found
-        stated = {"tasks": tasks, "documents": dict(self._documents), "unchecked": self._unchecked}
+        stated: dict[str, Any] = {"tasks": tasks, "documents": dict(self._documents), "unchecked": self._unchecked}
+        if (most := self.config.most_documents) is not None:
+            stated["phrases"] = sum(index.phrases(most) for index in self._indexes)
         return {**stated, "dropped": self.config.drop}
 
 

@@ -51,6 +51,7 @@ class Gopher(RuleFilter):
     """Drops what does not look like running text by Gopher's rules."""
 
     name: ClassVar[str] = "quality.gopher"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = GopherOptions
 
     def failures(self, text: str) -> Iterator[str]:

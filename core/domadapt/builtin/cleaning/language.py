@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from domadapt.builtin.cleaning.rules import judged_rows
+from domadapt.builtin.cleaning.rules import Judge, JudgeOptions
 from domadapt.builtin.cleaning.text import keep_rows
-from domadapt.components import Cleaner, Options
+from domadapt.components import Options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ def known_codes() -> list[str]:
     return sorted(supported_langs())
 
 
-class LanguageOptions(Options):
+class LanguageOptions(JudgeOptions):
     """Options of `language`."""
 
     keep: list[Annotated[str, AfterValidator(_supported)]] = Field(["en"], min_length=1)
@@ -43,14 +43,13 @@ class LanguageOptions(Options):
     cutoff: int = Field(1200, ge=1)
     """Greatest distance from a language's profile at which a guess counts, else the language is unknown. Above 1200
     guesses are usually wrong, by the detector's authors."""
-    sources: tuple[str, ...] = ()
-    """Sources whose documents are judged; all others pass. Default: all."""
 
 
-class Language(Cleaner):
+class Language(Judge):
     """Drops documents in other languages."""
 
     name: ClassVar[str] = "language"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = LanguageOptions
 
     def clean(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
@@ -59,7 +58,7 @@ class Language(Cleaner):
 
         keep: list[bool] = []
         dropped: Counter[str] = Counter()
-        for text, judged in zip(batch["text"].to_pylist(), judged_rows(batch, self.config.sources), strict=True):
+        for text, judged in zip(batch["text"].to_pylist(), self.judged(batch), strict=True):
             code = detect_fast(text, cutoff=self.config.cutoff)[0] if judged else None
             stays = code is None or (self.config.unknown if code == UNKNOWN else code in self.config.keep)
             keep.append(stays)

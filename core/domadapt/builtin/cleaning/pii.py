@@ -54,6 +54,7 @@ class Pii(Cleaner):
     """Masks personal identifiers; the tally counts masks by kind and the documents that have any."""
 
     name: ClassVar[str] = "pii"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = PiiOptions
 
     def __init__(self, config: Options | None = None) -> None:

@@ -44,6 +44,7 @@ class Repetition(RuleFilter):
     """Drops what repeats itself by Gopher's rules. Shares of n-grams are of the characters of words."""
 
     name: ClassVar[str] = "quality.repetition"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = RepetitionOptions
 
     def failures(self, text: str) -> Iterator[str]:

@@ -12,23 +12,47 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from domadapt.builtin.cleaning.text import keep_rows
-from domadapt.components import Cleaner, Options
+from domadapt.components import Benchmark, Cleaner, Options, Side, Stage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class RuleOptions(Options):
+class JudgeOptions(Options):
+    """Which documents a step judges; all others pass."""
+
+    side: Side | None = None
+    """Judge the documents of one corpus only, `domain` or `general`. Default: both. Rules made for web text take tables
+    of filings and claims of patents for noise, and a domain's own thresholds are wrong for general text."""
+    sources: tuple[str, ...] = ()
+    """Judge the documents of these sources only, as `corpus.domain[].source` names them. Default: all."""
+
+
+class Judge(Cleaner):
+    """A step that may be told to leave some documents alone. Its Config is a JudgeOptions."""
+
+    _stage = ""
+
+    def prepare(self, stage: Stage, benchmarks: Sequence[Benchmark]) -> None:
+        """Know which corpus is being made."""
+        self._stage = stage.name
+
+    def judged(self, batch: pa.RecordBatch) -> list[bool]:
+        """Which documents are judged."""
+        side, sources = self.config.side, self.config.sources
+        if side is not None and self._stage != f"corpus.{side}":
+            return [False] * batch.num_rows
+        return [not sources or source in sources for source in batch["source"].to_pylist()]
+
+
+class RuleOptions(JudgeOptions):
     """What every quality filter takes beside its thresholds. A threshold of null switches its rule off."""
 
-    sources: tuple[str, ...] = ()
-    """Sources (as `corpus.domain[].source` names them) whose documents are judged; all others pass. Default: all.
-    Made for web text, these rules take tables of filings and claims of patents for noise."""
     drop: bool = True
     """false: nothing is dropped, the rules are only counted, to see what each would take."""
 
 
-class RuleFilter(Cleaner):
+class RuleFilter(Judge):
     """Drops documents that fail a rule."""
 
     def __init__(self, config: Options | None = None) -> None:
@@ -40,10 +64,10 @@ class RuleFilter(Cleaner):
         """The rules that a text fails, each as the reason that the funnel shows, in a fixed order."""
 
     def clean(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
-        """Keep the documents that fail no rule, and those of sources that are not judged."""
+        """Keep the documents that fail no rule, and those that are not judged."""
         keep: list[bool] = []
         dropped: Counter[str] = Counter()
-        for text, judged in zip(batch["text"].to_pylist(), judged_rows(batch, self.config.sources), strict=True):
+        for text, judged in zip(batch["text"].to_pylist(), self.judged(batch), strict=True):
             failed = list(self.failures(text)) if judged else []
             self.tally.update(f"fails: {rule}" for rule in failed)
             stays = not failed or not self.config.drop
@@ -51,11 +75,6 @@ class RuleFilter(Cleaner):
             if not stays:
                 dropped[failed[0]] += 1
         return keep_rows(batch, keep), dropped
-
-
-def judged_rows(batch: pa.RecordBatch, sources: Sequence[str]) -> list[bool]:
-    """Which documents come from the sources named; all for none named."""
-    return [not sources or source in sources for source in batch["source"].to_pylist()]
 
 
 def over(value: float, most: float | None) -> bool:

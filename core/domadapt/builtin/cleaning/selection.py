@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from domadapt.builtin.cleaning.rules import judged_rows
+from domadapt.builtin.cleaning.rules import Judge, JudgeOptions
 from domadapt.builtin.cleaning.text import keep_rows
 from domadapt.builtin.corpora.files import FilesOptions, FilesSource
-from domadapt.components import NO_EFFECT, Benchmark, Cleaner, Options, Stage
+from domadapt.components import NO_EFFECT, Benchmark, Options, Stage
 from domadapt.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class SelectionOptions(Options):
+class SelectionOptions(JudgeOptions):
     """What every step that chooses takes."""
 
     # no path counts in a key: the fingerprint of what lies there does
@@ -38,11 +38,9 @@ class SelectionOptions(Options):
     """Share of the judged documents to keep. 0.3: the "head" of CCNet (Wenzek et al. 2020)."""
     min_words: int = Field(100, ge=1)
     """Documents with fewer words and punctuation marks are dropped unjudged: a few words fit any model by chance."""
-    sources: tuple[str, ...] = ()
-    """Sources whose documents are judged; all others pass. Default: all."""
 
 
-class Selection(Cleaner):
+class Selection(Judge):
     """Drops all but the best documents by a score, higher is better."""
 
     surveys: ClassVar[int] = 1
@@ -62,6 +60,7 @@ class Selection(Cleaner):
 
     def prepare(self, stage: Stage, benchmarks: Sequence[Benchmark]) -> None:
         """Learn from the reference. Raises MissingError when it is not there, DataError when it holds no text."""
+        super().prepare(stage, benchmarks)
         self.learn(self._reference_texts())
 
     @abstractmethod
@@ -78,7 +77,7 @@ class Selection(Cleaner):
     def survey(self, batch: pa.RecordBatch, number: int) -> None:
         """Score all documents in the last survey."""
         last = number == self.surveys - 1
-        for text, judged in zip(batch["text"].to_pylist(), judged_rows(batch, self.config.sources), strict=True):
+        for text, judged in zip(batch["text"].to_pylist(), self.judged(batch), strict=True):
             if last:
                 self._scores.append(self.score(text) if judged else math.nan)
             elif judged:

@@ -51,6 +51,7 @@ class Normalize(Cleaner):
     """
 
     name: ClassVar[str] = "normalize"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = NormalizeOptions
 
     def clean(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:
@@ -77,6 +78,7 @@ class MinLength(Cleaner):
     """Drops short documents."""
 
     name: ClassVar[str] = "min_length"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = MinLengthOptions
 
     def clean(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, int]]:

@@ -85,6 +85,7 @@ class UnicodeRepair(Cleaner):
     """Repairs wrongly decoded characters; the tally counts repairs by kind."""
 
     name: ClassVar[str] = "unicode"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = UnicodeOptions
 
     def __init__(self, config: Options | None = None) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from domadapt.builtin.cleaning.repetition import duplicate_shares
-from domadapt.builtin.cleaning.rules import RuleFilter, RuleOptions, judged_rows, over, under
+from domadapt.builtin.cleaning.rules import Judge, RuleFilter, RuleOptions, over, under
 from domadapt.builtin.cleaning.text import keep_rows, replace_text
-from domadapt.components import Cleaner, Options
+from domadapt.components import Options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,10 +49,11 @@ class C4Options(RuleOptions):
     """Drop documents with fewer sentences left. Sentences are counted by their ends, not parsed."""
 
 
-class C4(Cleaner):
+class C4(Judge):
     """Removes lines and drops documents by C4's rules. The tally counts lines removed by rule."""
 
     name: ClassVar[str] = "quality.c4"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = C4Options
 
     def __init__(self, config: Options | None = None) -> None:
@@ -64,7 +65,7 @@ class C4(Cleaner):
         texts: list[str] = []
         keep: list[bool] = []
         dropped: Counter[str] = Counter()
-        for text, judged in zip(batch["text"].to_pylist(), judged_rows(batch, self.config.sources), strict=True):
+        for text, judged in zip(batch["text"].to_pylist(), self.judged(batch), strict=True):
             reasons, kept = self._judged(text) if judged else ([], text)
             self.tally.update(f"fails: {reason}" for reason in reasons)
             stays = not reasons or not self.config.drop
@@ -130,6 +131,7 @@ class FineWeb(RuleFilter):
     """Drops lists, menus and torn lines by the rules that FineWeb adds to Gopher's and C4's."""
 
     name: ClassVar[str] = "quality.fineweb"
+    independent: ClassVar[bool] = True
     Config: ClassVar[type[Options]] = FineWebOptions
 
     def failures(self, text: str) -> Iterator[str]:

@@ -136,7 +136,7 @@ class _Reader:
                 yield from self._rows(name, file, reject)
             else:
                 reject("not text, JSONL or Parquet", name)
-        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        except (OSError, EOFError, UnicodeError, lzma.LZMAError, zlib.error) as error:
             reject("unreadable file", f"{name}: {error}")
 
     def _open(self, file: Path) -> io.TextIOBase:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from typing import IO, Any
 
 LENGTH = 8
+EVERY = 0.1
+"""Seconds."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 Write = Callable[[str, Any], None]
 
@@ -33,16 +35,17 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.path[:], seconds, memory = pickle.loads(_read(source))  # noqa: S301 - from our own process
+    limits = _Limits(seconds, memory)
     try:
         while message := _read(source):
-            write = _writer(sink, seconds)
+            limits.renew()
+            write = _writer(sink, limits)
             try:
                 folder, parse, value = pickle.loads(message)  # noqa: S301 - from our own process
                 os.chdir(folder)
             except Exception as error:
                 write("unusable", f"{type(error).__name__}: {error}")
                 continue
-            _limit_memory(memory)
             answer(parse, value, write)
     except BrokenPipeError:
         os._exit(0)  # nobody is there any more
@@ -62,21 +65,37 @@ def answer(parse: Any, value: Any, write: Write) -> None:
     write("done", None)
 
 
-def _writer(sink: IO[bytes], seconds: int) -> Write:
+def _writer(sink: IO[bytes], limits: _Limits) -> Write:
     """Sends answers; each one gives the next its CPU time."""
-    _limit_time(seconds)
-    limited = time.monotonic()
 
     def write(kind: str, what: Any) -> None:
-        nonlocal limited
         data = pickle.dumps((kind, what), pickle.HIGHEST_PROTOCOL)
         sink.write(len(data).to_bytes(LENGTH, "little") + data)
         sink.flush()
-        if time.monotonic() - limited > 0.1:
-            _limit_time(seconds)
-            limited = time.monotonic()
+        limits.renew_time()
 
     return write
+
+
+class _Limits:
+    """What the next result may take beyond what has been taken. Renewed ten times a second at most: it costs 30 us."""
+
+    def __init__(self, seconds: int, memory: int) -> None:
+        self._seconds, self._memory = seconds, memory
+        self._memory_set = self._time_set = -1.0
+
+    def renew(self) -> None:
+        """Before an input: time and memory."""
+        self.renew_time()
+        if time.monotonic() - self._memory_set > EVERY:
+            _limit_memory(self._memory)
+            self._memory_set = time.monotonic()
+
+    def renew_time(self) -> None:
+        """After a result: time."""
+        if time.monotonic() - self._time_set > EVERY:
+            _limit_time(self._seconds)
+            self._time_set = time.monotonic()
 
 
 def _read(source: IO[bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""Where articles lie: single files, folders and archives, as PMC and PLOS hand them out.
+"""Where articles, citations and guidelines lie: single files, folders and archives, as their publishers hand them out.
 
 Archives are streamed; nothing is unpacked to disk. A member that is no article (a picture, a list of
 files) is passed over, a damaged one is rejected, and so is what follows it in a damaged `.tar.gz`.
@@ -7,15 +7,16 @@ files) is passed over, a damaged one is rejected, and so is what follows it in a
 from __future__ import annotations
 
 import gzip
+import hashlib
 import lzma
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, ClassVar
 
-from domadapt.components import Reject
+from domadapt.components import Reject, Source
 from domadapt.errors import DataError, MissingError
 
 MAX_BYTES = 32 << 20
@@ -35,7 +36,7 @@ _HEADERS = (
 _ARTICLES = (".xml", ".nxml")
 _OPENERS: dict[str, Callable[[IO[bytes]], Any]] = {"": lambda stream: stream, ".gz": gzip.open, ".xz": lzma.open}
 _TAPES = (".tar", ".tar.gz", ".tgz", ".tar.xz")
-_SUFFIXES = (*(a + c for a in _ARTICLES for c in _OPENERS), ".zip", *_TAPES)
+SUFFIXES = (*(a + c for a in _ARTICLES for c in _OPENERS), ".zip", *_TAPES)
 # what the readers of the standard library raise for damaged, cut or encrypted data
 DAMAGE = (
     OSError,
@@ -49,9 +50,7 @@ DAMAGE = (
 )
 
 
-def find_files(
-    paths: Iterable[Path], suffixes: tuple[str, ...] = _SUFFIXES, what: str = "JATS articles"
-) -> list[tuple[str, Path]]:
+def find_files(paths: Iterable[Path], suffixes: tuple[str, ...], what: str) -> list[tuple[str, Path]]:
     """The files to read, with their names (relative to the folder they were found in), in a fixed order.
 
     suffixes: what their names end in.  what: they hold, for messages.
@@ -86,8 +85,36 @@ def open_file(path: Path) -> IO[bytes]:
     return opener(path, "rb")  # type: ignore[no-any-return]
 
 
-def read_documents(name: str, path: Path, reject: Reject) -> Iterator[tuple[str, bytes]]:
-    """The XML documents in one file as (where, bytes); whatever cannot be read is rejected."""
+class FileSource(Source):
+    """A source that reads the files of its option `path`."""
+
+    suffixes: ClassVar[tuple[str, ...]]
+    """What their names end in."""
+    what: ClassVar[str]
+    """What they hold, for messages."""
+
+    def files(self) -> list[tuple[str, Path]]:
+        """The files to read with their names, in a fixed order. Raises MissingError and DataError."""
+        path = self.config.path
+        return find_files([path] if isinstance(path, Path) else path, self.suffixes, self.what)
+
+    def fingerprint(self) -> str:
+        """Digest of the files' names and contents: names make ids, and PubMed's say which file is newer."""
+        from domadapt.pipeline.fingerprints import digest_files
+
+        files = self.files()
+        content = digest_files([path for _, path in files])
+        return hashlib.sha256("\n".join([content, *(name for name, _ in files)]).encode()).hexdigest()
+
+
+def holds_many(path: Path) -> bool:
+    """Whether a file is an archive, by its name."""
+    return path.name.lower().endswith((".zip", *_TAPES))
+
+
+def read_documents(given: tuple[str, Path], reject: Reject) -> Iterator[tuple[str, bytes]]:
+    """The XML documents in one file (name, place) as (where, bytes); whatever cannot be read is rejected."""
+    name, path = given
     lower = path.name.lower()
     reader = _read_tape if lower.endswith(_TAPES) else _read_zip if lower.endswith(".zip") else _read_single
     try:
@@ -149,7 +176,7 @@ class _Member(tarfile.TarInfo):
 
 
 def _is_article(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES[: len(_ARTICLES) * len(_OPENERS)])
+    return name.lower().endswith(SUFFIXES[: len(_ARTICLES) * len(_OPENERS)])
 
 
 def _decoded(where: str, stream: IO[bytes], reject: Reject) -> Iterator[tuple[str, bytes]]:

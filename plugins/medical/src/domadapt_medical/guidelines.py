@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from domadapt.components import NO_EFFECT, Options, Reject, Source
-from domadapt_medical.files import DAMAGE, find_files, open_file
+from domadapt.components import NO_EFFECT, Options, Reject
+from domadapt_medical.files import DAMAGE, FileSource, open_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 MAX_LINE = 32 << 20
 """Longest line in bytes. The 37,970 guidelines of epfl-llm/guidelines have 23 kB on average."""
-
-_SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in ("", ".gz", ".xz"))
 
 
 class GuidelinesOptions(Options):
@@ -63,7 +61,7 @@ class GuidelinesOptions(Options):
     `source`: all of a publisher; with fewer than three publishers there is no split."""
 
 
-class GuidelinesSource(Source):
+class GuidelinesSource(FileSource):
     """Reads clinical guidelines from JSON lines."""
 
     name = "medical.guidelines"
@@ -71,17 +69,8 @@ class GuidelinesSource(Source):
     passes_over = frozenset({"source not wanted"})
     Config = GuidelinesOptions
 
-    def _files(self) -> list[tuple[str, Path]]:
-        path = self.config.path
-        return find_files([path] if isinstance(path, Path) else path, _SUFFIXES, "guidelines in JSON lines")
-
-    def fingerprint(self) -> str:
-        """Digest of the files' names and contents; names count, since they name guidelines without an id."""
-        from domadapt.pipeline.fingerprints import digest_files
-
-        files = self._files()
-        content = digest_files([path for _, path in files])
-        return hashlib.sha256("\n".join([content, *(name for name, _ in files)]).encode()).hexdigest()
+    suffixes = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in ("", ".gz", ".xz"))
+    what = "guidelines in JSON lines"
 
     def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
         """The guidelines, in the order of the files' names and of their lines."""
@@ -90,46 +79,55 @@ class GuidelinesSource(Source):
         return record_batches(self._documents(reject), self.name)
 
     def _documents(self, reject: Reject) -> Iterator[Document]:
+        from domadapt.builtin.corpora.workers import parse_in_workers
+
         seen: set[bytes] = set()
-        for name, path in self._files():
-            for where, row in _rows(name, path, reject):
-                document = self._document(row, where)
-                if isinstance(document, str):
-                    reject(document, where)
-                    continue
-                # 16 bytes each, whatever the ids are
-                mark = hashlib.blake2b(document.id.encode(), digest_size=16).digest()
-                if mark in seen:
-                    reject("duplicate guideline", where)
-                    continue
-                seen.add(mark)
-                yield document
+        inputs = ((name, (name, path, self.config)) for name, path in self.files())
+        for where, document in parse_in_workers(read_guidelines, inputs, reject):
+            # 16 bytes each, whatever the ids are
+            mark = hashlib.blake2b(document.id.encode(), digest_size=16).digest()
+            if mark in seen:
+                reject("duplicate guideline", where)
+                continue
+            seen.add(mark)
+            yield document
 
-    def _document(self, row: Mapping[str, Any], where: str) -> Document | str:
-        """The guideline of a row, or why there is none."""
-        from domadapt.builtin.corpora.batches import Document
 
-        config = self.config
-        publisher = _text(row, config.source_field)
-        if config.sources and publisher not in config.sources:
-            return "source not wanted"
-        if config.text_field not in row:
-            return f"no field {config.text_field!r}"
-        text, title = _text(row, config.text_field), _text(row, config.title_field)
-        if not text:
-            return "no text"
-        overview = _text(row, config.overview_field)
-        front = [] if not title or _begins_with(text, title) else [title]
-        facts = {"title": title, "publisher": publisher, "url": _text(row, "url")}
-        identity = _text(row, config.id_field) or where
-        by_publisher = publisher if config.group == "source" else ""
-        return Document(
-            id=identity,
-            text="\n\n".join([*front, *([overview] if overview else []), text]),
-            group=by_publisher or facts["url"] or identity,
-            license=config.licenses.get(publisher, config.licenses.get("*", "")),
-            meta={key: value for key, value in facts.items() if value},
-        )
+def read_guidelines(given: tuple[str, Path, GuidelinesOptions], reject: Reject) -> Iterator[tuple[str, Document]]:
+    """The guidelines of one file that the options take, with their places: (its name, where it lies, options)."""
+    name, path, config = given
+    for where, row in _rows(name, path, reject):
+        document = _document(row, where, config)
+        if isinstance(document, str):
+            reject(document, where)
+        else:
+            yield where, document
+
+
+def _document(row: Mapping[str, Any], where: str, config: GuidelinesOptions) -> Document | str:
+    """The guideline of a row, or why there is none."""
+    from domadapt.builtin.corpora.batches import Document
+
+    publisher = _text(row, config.source_field)
+    if config.sources and publisher not in config.sources:
+        return "source not wanted"
+    if config.text_field not in row:
+        return f"no field {config.text_field!r}"
+    text, title = _text(row, config.text_field), _text(row, config.title_field)
+    if not text:
+        return "no text"
+    overview = _text(row, config.overview_field)
+    front = [] if not title or _begins_with(text, title) else [title]
+    facts = {"title": title, "publisher": publisher, "url": _text(row, "url")}
+    identity = _text(row, config.id_field) or where
+    by_publisher = publisher if config.group == "source" else ""
+    return Document(
+        id=identity,
+        text="\n\n".join([*front, *([overview] if overview else []), text]),
+        group=by_publisher or facts["url"] or identity,
+        license=config.licenses.get(publisher, config.licenses.get("*", "")),
+        meta={key: value for key, value in facts.items() if value},
+    )
 
 
 def _begins_with(text: str, title: str) -> bool:

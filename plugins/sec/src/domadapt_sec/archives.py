@@ -27,6 +27,15 @@ DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, No
 Unpacked = tuple[str, bytes | Rejection]
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file holds others."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(ZIP)) == ZIP
+    except OSError:
+        return False  # told when it is read
+
+
 def unpacked(path: Path, name: str) -> Iterator[Unpacked]:
     """(name, bytes) of the file, or of each member of a zip; a Rejection in place of bytes that cannot be had."""
     try:

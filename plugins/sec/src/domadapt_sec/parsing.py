@@ -30,7 +30,7 @@ CRAWLER_NAME = re.compile(r"(\d{1,10})_(\w+?)_\d{4}_\d{10}-\d{2}-\d{6}")
 DATA_TYPES = ("XML", "JSON", "EX-101*", "EX-100*", "ZIP", "EXCEL", "GRAPHIC", "PDF", "COVER")
 # EDGAR answers clients it does not like with status 200 or 403 and a page; crawlers save it as the filing.
 BLOCK_PAGE_SIZE = 20_000
-BLOCK_PAGES = ("Undeclared Automated Tool", "Request Rate Threshold Exceeded")
+BLOCK_PAGES = (b"Undeclared Automated Tool", b"Request Rate Threshold Exceeded")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _read(part: Part, reading: Reading) -> tuple[str, html_text.Facts]:
         raise Rejection("uuencoded")
     if any(fnmatchcase(part.type, pattern) for pattern in DATA_TYPES):
         raise Rejection("XBRL or XML data")
-    source = plain_text.decode(body)
+    source = plain_text.utf8(body)
     if html_text.is_html(source):
         if len(source) < BLOCK_PAGE_SIZE and any(phrase in source for phrase in BLOCK_PAGES):
             raise Rejection("not a filing")
@@ -139,12 +139,13 @@ def _read(part: Part, reading: Reading) -> tuple[str, html_text.Facts]:
     elif html_text.is_xml(source):
         raise Rejection("XBRL or XML data")
     else:
-        if part.alone and source.strip() and not plain_text.is_filing(source):
+        plain = source.decode()
+        if part.alone and plain.strip() and not plain_text.is_filing(plain):
             raise Rejection("not a filing")
         facts = html_text.Facts()
         if part.type:
             _check_wanted(part.type, reading.forms)
-        text = plain_text.extract(source)
+        text = plain_text.extract(plain)
     if not text:
         raise Rejection("no text")
     if reading.cover and part.alone and facts == html_text.Facts():

@@ -19,6 +19,7 @@ SPACE = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 MARKER = re.compile(r"</?(?:PAGE|TABLE|CAPTION|S|C|FN|F\d{1,2}|R|LEGEND|DISPLAY|EX-\d+)>", re.IGNORECASE)
 PAGE_NUMBER = re.compile(r"[ \t]*-?[ \t]*(?:page[ \t]+)?(?:[A-Z]-?)?\d{1,4}[ \t]*-?[ \t]*", re.IGNORECASE)
 BEGIN = re.compile(rb"begin [0-7]{3,4} \S")
+REPLACED = "\N{REPLACEMENT CHARACTER}".encode()
 MAX_REPLACED = 0.01  # share of undecodable characters above which text is not worth reading
 
 
@@ -27,23 +28,33 @@ def decode(data: bytes) -> str:
 
     Raises Rejection when more than 1 % of the characters cannot be decoded.
     """
-    text = _decode(data).replace("\r\n", "\n").replace("\r", "\n")
-    if text.count("\ufffd") > MAX_REPLACED * len(text):
+    return utf8(data).decode()
+
+
+def utf8(data: bytes) -> bytes:
+    """The same as `decode`, as bytes in UTF-8: most filings are as they are, and bytes are searched twice as fast."""
+    source = _utf8(data)
+    if b"\r" in source:
+        source = source.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if REPLACED[:1] in source and source.count(REPLACED) > MAX_REPLACED * len(source.decode()):
         raise Rejection("unreadable")
-    return text
+    return source
 
 
-def _decode(data: bytes) -> str:
+def _utf8(data: bytes) -> bytes:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace")
+        return data.decode("utf-16", "replace").encode()
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return data.decode("utf-8-sig")
+        data.decode()
     except UnicodeDecodeError:
-        text = data.decode("utf-8-sig", "replace")
+        text = data.decode("utf-8", "replace")
+    else:
+        return data
     # One stray byte in a UTF-8 file must not turn all its quotation marks into three letters each.
     damaged = text.count("\ufffd")
     intact = sum(map(len, re.findall(r"[^\x00-\x7f\ufffd]+", text)))
-    return text if intact > damaged else data.decode("cp1252", "replace")
+    return (text if intact > damaged else data.decode("cp1252", "replace")).encode()
 
 
 def clean(text: str) -> str:
@@ -52,17 +63,14 @@ def clean(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    lines: list[str] = []
-    blank = True
-    for line in SPACE.sub(" ", INVISIBLE.sub("", text)).split("\n"):
-        if "<" in line:
-            # As many spaces as the tag had letters: columns stay under each other.
-            line = MARKER.sub(lambda match: " " * len(match[0]), line)
-        line = line.rstrip()
-        if line or not blank:
-            lines.append(line)
-        blank = not line
-    return "\n".join(lines).rstrip("\n")
+    text = SPACE.sub(" ", INVISIBLE.sub("", text))
+    if "<" in text:
+        # As many spaces as the tag had letters: columns stay under each other.
+        text = MARKER.sub(lambda match: " " * len(match[0]), text)
+    text = "\n".join([line.rstrip() for line in text.split("\n")])
+    while "\n\n\n" in text:  # six times as fast as a pattern
+        text = text.replace("\n\n\n", "\n\n")
+    return text.strip("\n")
 
 
 def is_filing(text: str) -> bool:

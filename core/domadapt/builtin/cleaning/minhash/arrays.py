@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from domadapt.builtin.cleaning.minhash import arithmetic
-from domadapt.builtin.cleaning.minhash.arithmetic import BAND, IDEOGRAPHS, KNOWN, LETTER, MIX_1, MIX_2, SPREAD, WORD
+from domadapt.builtin.cleaning.minhash.arithmetic import (
+    BAND,
+    BLOCK,
+    IDEOGRAPHS,
+    KNOWN,
+    LETTER,
+    MIX_1,
+    MIX_2,
+    SPREAD,
+    WORD,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,13 +56,13 @@ def _polynomials(
     inverse = np.uint64(pow(int(base), -1, 1 << 64))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(values * _powers(inverse, count), dtype=np.uint64)])
     scale = np.where(ends > 0, _powers(base, count)[np.maximum(ends, 1) - 1] if count else 0, 0).astype(np.uint64)
-    return (sums[ends] - sums[starts]) * scale  # type: ignore[no-any-return]
+    return np.asarray((sums[ends] - sums[starts]) * scale, np.uint64)
 
 
 def _powers(base: np.uint64, count: int) -> NDArray[np.uint64]:
     powers = np.full(count, base, np.uint64)
     powers[:1] = 1
-    return np.cumprod(powers, dtype=np.uint64)  # type: ignore[no-any-return]
+    return np.cumprod(powers, dtype=np.uint64)
 
 
 def sign(texts: Sequence[str], words: int, hashes: int) -> NDArray[np.uint32]:
@@ -60,8 +70,11 @@ def sign(texts: Sequence[str], words: int, hashes: int) -> NDArray[np.uint32]:
     factors, summands = arithmetic.coefficients(hashes)
     rows = np.empty((len(texts), hashes), np.uint32)
     for row, text in zip(rows, texts, strict=True):
+        row[:] = arithmetic.LARGEST
         found = np.unique(shingles(text, words))
-        np.min(factors[:, None] * found + summands[:, None], axis=1, out=row)
+        for start in range(0, len(found), 16 * BLOCK):
+            part = found[start : start + 16 * BLOCK]
+            np.minimum(row, np.min(factors[:, None] * part + summands[:, None], axis=1), out=row)
     return rows
 
 

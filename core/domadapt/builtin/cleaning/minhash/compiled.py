@@ -7,6 +7,7 @@ hash, and 8 bytes in the table of each band, of which a quarter to a half is emp
 
 from __future__ import annotations
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,7 @@ class Signer:
         number = max(1, min(self._threads, size // FEW))
         cuts = np.searchsorted(starts, starts[0] + size * np.arange(1, number) // number).tolist()
         edges = [0, *cuts, len(starts) - 1]
-        return [(first, last) for first, last in zip(edges, edges[1:], strict=False) if first < last]
+        return [(first, last) for first, last in itertools.pairwise(edges) if first < last]
 
 
 class CompiledIndex:
@@ -92,7 +93,7 @@ class CompiledIndex:
     @property
     def num_bytes(self) -> int:
         """Memory it takes."""
-        return sum(array.nbytes for array in (*self._tables, *self._chunks))
+        return sum(table.nbytes for table in self._tables) + sum(chunk.nbytes for chunk in self._chunks)
 
     def find(self, rows: NDArray[np.uint32]) -> NDArray[np.int64]:
         """Of each document the first kept one that is near, -1 when there is none: then it is kept.

@@ -30,7 +30,6 @@ from domadapt.builtin.cleaning.minhash.arithmetic import (
 )
 
 inlined = numba.njit(error_model="numpy")
-NONE = np.int64(-1)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -179,6 +178,12 @@ def sign(  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _slot(key, size):  # type: ignore[no-untyped-def]
+    """Where a key of 32 bits belongs in a table, in the order of the keys."""
+    return np.int64(key * np.uint64(size) >> np.uint64(32))
+
+
+@inlined
 def _agreeing(one, other):  # type: ignore[no-untyped-def]
     count = 0
     for i in range(len(one)):
@@ -210,16 +215,16 @@ def find(  # type: ignore[no-untyped-def]
             for i in range(band * rows, band * rows + rows):
                 value = _mixed(value * BAND + np.uint64(row[i]))
             keys[band] = np.uint32(value)
-            slots[band] = np.int64(np.uint64(keys[band]) * np.uint64(sizes[band]) >> np.uint64(32))
+            slots[band] = _slot(np.uint64(keys[band]), sizes[band])
             _prefetch(tables[band] + 8 * slots[band])
         for i in range(hashes):
             short[i] = np.uint8(_multiply_add(SPREAD, row[i], np.uint32(0)) >> np.uint32(24))
-        nearest, refused = NONE, NONE
+        nearest, refused = np.int64(-1), np.int64(-1)
         for band in range(bands):
             table, slot, key = _entries_at(tables[band], sizes[band]), slots[band], np.uint64(keys[band])
             while table[slot] != 0:
                 if table[slot] >> np.uint64(32) == key:
-                    number = np.int64(table[slot] & np.uint64(0xFFFFFFFF)) - 1
+                    number = np.int64(table[slot] & np.uint64(0xFFFFFFFF)) - np.int64(1)
                     if number != refused and (nearest < 0 or number < nearest):
                         place = chunks[number >> CHUNK_BITS] + hashes * (number & mask)
                         if _agreeing(short, _bytes_at(place, hashes)) >= least:
@@ -245,7 +250,7 @@ def move(old_at, old_size, new_at, new_size):  # type: ignore[no-untyped-def]
     old, new = _entries_at(old_at, old_size), _entries_at(new_at, new_size)
     for i in range(old_size):
         if old[i] != 0:
-            slot = np.int64((old[i] >> np.uint64(32)) * np.uint64(new_size) >> np.uint64(32))
+            slot = _slot(old[i] >> np.uint64(32), new_size)
             while new[slot] != 0:
                 slot = slot + 1 if slot + 1 < new_size else 0
             new[slot] = old[i]

@@ -1,6 +1,7 @@
 """The kernels of merging as a route: numpy arrays are given to machine code by their addresses.
 
-Compiling them takes fifteen seconds once a machine, loading them a twentieth of a second (`domadapt.builtin.object_code`).
+Compiling them takes fifteen seconds once a machine, loading them a twentieth of a second
+(`domadapt.builtin.object_code`).
 """
 
 from __future__ import annotations

@@ -8,14 +8,15 @@ undecoded, to find it. Measured on medline16n0902: 3,300 citations, 21 MB of XML
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
-from domadapt.components import NO_EFFECT, Options, Reject, Source
+from domadapt.components import NO_EFFECT, Options, Reject
+from domadapt_medical.files import FileSource
 from domadapt_medical.seen import Numbers
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
     from domadapt.builtin.corpora.batches import Document
     from domadapt_medical.pubmed.citation import Citation
-
-_SUFFIXES = (".xml", ".xml.gz", ".xml.xz")
+    from domadapt_medical.pubmed.stream import Piece
 
 
 class PubmedOptions(Options):
@@ -52,7 +52,7 @@ class PubmedOptions(Options):
     retractions. `journal`: all of a journal."""
 
 
-class PubmedSource(Source):
+class PubmedSource(FileSource):
     """Reads citations: title and abstract, with MeSH headings and the rest in `meta`."""
 
     name = "medical.pubmed"
@@ -62,19 +62,8 @@ class PubmedSource(Source):
     )
     Config = PubmedOptions
 
-    def _files(self) -> list[tuple[str, Path]]:
-        from domadapt_medical.files import find_files
-
-        path = self.config.path
-        return find_files([path] if isinstance(path, Path) else path, _SUFFIXES, "PubMed citations")
-
-    def fingerprint(self) -> str:
-        """Digest of the files' names and contents: the names say which file is newer."""
-        from domadapt.pipeline.fingerprints import digest_files
-
-        files = self._files()
-        content = digest_files([path for _, path in files])
-        return hashlib.sha256("\n".join([content, *(name for name, _ in files)]).encode()).hexdigest()
+    suffixes = (".xml", ".xml.gz", ".xml.xz")
+    what = "PubMed citations"
 
     def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
         """The citations, the file with the last name first, in the order of each file."""
@@ -83,23 +72,27 @@ class PubmedSource(Source):
         return record_batches(self._documents(reject), self.name)
 
     def _documents(self, reject: Reject) -> Iterator[Document]:
+        from domadapt.builtin.corpora.workers import parse_in_workers
+
+        newest_first = sorted(self.files(), key=lambda file: (file[1].name, file[0]), reverse=True)
+        files = ((name, (name, path)) for name, path in newest_first)
+        pieces = ((piece.where, piece) for piece in parse_in_workers(read_file, files, reject, workers=1))
         met, deleted = Numbers(), Numbers()
-        newest_first = sorted(self._files(), key=lambda file: (file[1].name, file[0]), reverse=True)
-        for name, path in newest_first:
-            for number in _deleted_in(path):
-                deleted.add(number)
-            for citation in _citations(name, path, reject):
-                where = f"{name}: {citation.pmid}"
-                number = int(citation.pmid)
-                if number in deleted:
-                    reject("deleted by PubMed", where)
-                elif number in met:
-                    reject("replaced by a newer version", where)
-                elif reason := self._reason(citation):
-                    reject(reason, where)
-                else:
-                    yield self._document(citation)
-                met.add(number)
+        for found in parse_in_workers(read_piece, pieces, reject):
+            if isinstance(found, int):
+                deleted.add(found)
+                continue
+            where, citation = found
+            number = int(citation.pmid)
+            if number in deleted:
+                reject("deleted by PubMed", where)
+            elif number in met:
+                reject("replaced by a newer version", where)
+            elif reason := self._reason(citation):
+                reject(reason, where)
+            else:
+                yield self._document(citation)
+            met.add(number)
 
     def _reason(self, citation: Citation) -> str:
         """Why the options leave a citation out, "" when they take it."""
@@ -121,26 +114,21 @@ class PubmedSource(Source):
         return Document(citation.pmid, text, group, citation.license, citation.facts)
 
 
-def _deleted_in(path: Path) -> Iterator[int]:
+class Cut(NamedTuple):
+    """A piece of a file. where: its file, and its PMID.  encoding: that of the file."""
+
+    where: str
+    piece: Piece
+    encoding: str
+
+
+def read_file(given: tuple[str, Path], reject: Reject) -> Iterator[Cut]:
+    """The pieces of one file (name, place): what it deletes first, then its citations."""
     from domadapt_medical.files import DAMAGE, open_file
-    from domadapt_medical.pubmed.citation import deleted_pmids
-    from domadapt_medical.pubmed.stream import pieces_of
+    from domadapt_medical.pubmed.citation import pmid_of
+    from domadapt_medical.pubmed.stream import CITATIONS, DELETED, HEAD, Tail, encoding_of, is_pubmed, is_set, pieces_of
 
-    try:
-        with open_file(path) as stream:
-            for piece in pieces_of(stream, ("DeleteCitation",)):
-                yield from deleted_pmids(piece.data)
-    except DAMAGE:
-        return  # said once, when the file is read
-
-
-def _citations(name: str, path: Path, reject: Reject) -> Iterator[Citation]:
-    """The citations of one file that can be read."""
-    from domadapt_medical.files import DAMAGE, open_file
-    from domadapt_medical.jats.xml import Rejected
-    from domadapt_medical.pubmed.citation import parse_citation, pmid_of
-    from domadapt_medical.pubmed.stream import CITATIONS, HEAD, Tail, encoding_of, is_pubmed, is_set, pieces_of
-
+    name, path = given
     try:
         with open_file(path) as stream:
             head = stream.read(HEAD)
@@ -148,16 +136,33 @@ def _citations(name: str, path: Path, reject: Reject) -> Iterator[Citation]:
             reject("not PubMed XML", name)
             return
         encoding = encoding_of(head)
+        with suppress(*DAMAGE), open_file(path) as stream:  # said once, when the citations are read
+            for piece in pieces_of(stream, DELETED):
+                yield Cut(name, piece, encoding)
         with open_file(path) as stream:
             tail = Tail(stream)
             for piece in pieces_of(tail, CITATIONS):
-                try:
-                    if not piece.whole:
-                        raise Rejected("citation without end")
-                    yield parse_citation(piece.data, encoding)
-                except Rejected as rejected:
-                    reject(str(rejected), f"{name}: {pmid_of(piece.data)}".rstrip(": "))
+                where = f"{name}: {pmid_of(piece.data)}".rstrip(": ")
+                if piece.whole:
+                    yield Cut(where, piece, encoding)
+                else:
+                    reject("citation without end", where)
             if is_set(head) and not tail.ended:
                 reject("file without end", name)
     except DAMAGE:
         reject("damaged file", name)
+
+
+def read_piece(given: Cut, reject: Reject) -> Iterator[int | tuple[str, Citation]]:
+    """The PMIDs that a piece deletes, or the citation that it is with its place."""
+    from domadapt_medical.jats.xml import Rejected
+    from domadapt_medical.pubmed.citation import deleted_pmids, parse_citation
+    from domadapt_medical.pubmed.stream import DELETED
+
+    if given.piece.name in DELETED:
+        yield from deleted_pmids(given.piece.data)
+        return
+    try:
+        yield given.where, parse_citation(given.piece.data, given.encoding)
+    except Rejected as rejected:
+        reject(str(rejected), given.where)

@@ -21,7 +21,8 @@ HEAD = 4096
 
 _CHUNK = 1 << 18
 CITATIONS = ("PubmedArticle", "PubmedBookArticle", "MedlineCitation")
-_NAMES = (*CITATIONS, "DeleteCitation")
+DELETED = ("DeleteCitation",)
+_NAMES = (*CITATIONS, *DELETED)
 _TAGS = {name.encode(): re.compile(rb"</?" + name.encode() + rb"(?=[\s>/])") for name in _NAMES}
 _LONGEST = max(map(len, _NAMES)) + 3
 _SETS = re.compile(rb"<(?:MedlineCitationSet|PubmedArticleSet|PubmedBookArticleSet)[\s>/]")

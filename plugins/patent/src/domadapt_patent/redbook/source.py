@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -24,6 +24,16 @@ BATCH_CHARACTERS = 4_000_000
 """A record batch is closed at this length: about 70 grants."""
 
 FOREIGN = "not a patent document"
+
+
+class Row(NamedTuple):
+    """A patent as a document. place: which one of its file it is."""
+
+    place: str
+    id: str
+    text: str
+    group: str
+    meta: str
 
 
 class PatentSource(Source):
@@ -83,22 +93,34 @@ class PatentSource(Source):
         """Read a document. Raises NotAPatentError."""
 
     def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
-        """Yield the patents; what cannot be read is rejected with its reason, each document once."""
+        """Yield the patents; what cannot be read is rejected with its reason, each document once.
 
-        def found() -> Iterator[tuple[str, bytes | None]]:
-            for file in self.files():
-                empty = True
-                try:
-                    for document in self.documents(file):
-                        empty = False
-                        yield document
-                except DamagedArchiveError:
-                    reject("damaged archive", str(file))
-                else:
-                    if empty:
-                        reject(FOREIGN, str(file))
+        One worker process takes files apart, others parse the documents: one that breaks a parser costs no other.
+        """
+        from domadapt.builtin.corpora.workers import parse_in_workers
 
-        yield from batches(found(), self.config.parts, self.name, self.license, reject, self.parse)
+        files = ((str(file), file) for file in self.files())
+        found = numbered(parse_in_workers(self.read_file, files, reject, workers=1))
+        inputs = ((place, (place, where, document)) for place, where, document in found)
+        yield from batches(parse_in_workers(self.read_document, inputs, reject), self.name, self.license, reject)
+
+    def read_file(self, file: Path, reject: Reject) -> Iterator[tuple[str, bytes | None]]:
+        """The documents of a file as `documents` gives them; a damaged one is rejected after them."""
+        empty = True
+        try:
+            for document in self.documents(file):
+                empty = False
+                yield document
+        except DamagedArchiveError:
+            reject("damaged archive", str(file))
+        else:
+            if empty:
+                reject(FOREIGN, str(file))
+
+    def read_document(self, given: tuple[str, str, bytes | None], reject: Reject) -> Iterator[Row]:
+        """The row of a document: (its place, the name of its file and member, its bytes)."""
+        place, where, document = given
+        yield from read_row(place, document, self.config.parts, reject, lambda data: self.parse(data, where))
 
 
 class RedbookSource(PatentSource):
@@ -160,50 +182,53 @@ def _is_text_of_patents(file: Path) -> bool:
         return True  # to be counted
 
 
-def batches(
-    found: Iterable[tuple[str, bytes | None]],
-    parts: Sequence[Part],
-    source: str,
-    license: str,
-    reject: Reject,
-    read: Callable[[bytes, str], Patent] = lambda document, where: parse(document),
-) -> Iterator[pa.RecordBatch]:
-    """Parse documents and yield them as record batches of about `BATCH_CHARACTERS`.
+def numbered(found: Iterable[tuple[str, bytes | None]]) -> Iterator[tuple[str, str, bytes | None]]:
+    """Documents with their places: which one of its file each is, where it is from, its bytes."""
+    counted: Counter[str] = Counter()
+    for where, document in found:
+        counted[where] += 1
+        yield f"{where} document {counted[where]}", where, document
 
-    found: (where it is from, the document or None when it is too long).  read: what parses a document.
-    """
+
+def read_row(
+    place: str, document: bytes | None, parts: Sequence[Part], reject: Reject, read: Callable[[bytes], Patent] = parse
+) -> Iterator[Row]:
+    """The row of a document, unless it is rejected. document: None for one that is too long."""
+    if document is None:
+        reject("too long", place)
+        return
+    try:
+        patent = read(document)
+    except NotAPatentError as error:
+        reject(error.reason, place)
+        return
+    if text := patent.text(tuple(parts)):
+        yield Row(place, patent.id, text, patent.group, json.dumps(patent.meta, ensure_ascii=False, sort_keys=True))
+    else:
+        reject("no text", place)
+
+
+def batches(rows: Iterable[Row], source: str, license: str, reject: Reject) -> Iterator[pa.RecordBatch]:
+    """Rows as record batches of about `BATCH_CHARACTERS`; the second of one id is rejected."""
     import pyarrow as pa
 
     from domadapt.artifacts import document_schema
 
     schema = document_schema()
-    rows: list[dict[str, str]] = []
-    held = 0
+    held: list[dict[str, str]] = []
+    num_characters = 0
     # Ids only: a decade of grants is 3 million, some 300 MB.
     seen: set[str] = set()
-    counted: Counter[str] = Counter()
-    for where, document in found:
-        counted[where] += 1
-        place = f"{where} document {counted[where]}"
-        if document is None:
-            reject("too long", place)
+    for row in rows:
+        if row.id in seen:
+            reject("repeated", row.place)
             continue
-        try:
-            patent = read(document, where)
-        except NotAPatentError as error:
-            reject(error.reason, place)
-            continue
-        text = patent.text(tuple(parts))
-        if not text or patent.id in seen:
-            reject("repeated" if text else "no text", place)
-            continue
-        seen.add(patent.id)
-        meta = json.dumps(patent.meta, ensure_ascii=False, sort_keys=True)
-        row = {"id": patent.id, "text": text, "group": patent.group, "meta": meta}
-        rows.append({**row, "source": source, "license": license})
-        held += len(row["text"])
-        if held >= BATCH_CHARACTERS:
-            yield pa.RecordBatch.from_pylist(rows, schema)
-            rows, held = [], 0
-    if rows:
-        yield pa.RecordBatch.from_pylist(rows, schema)
+        seen.add(row.id)
+        facts = {"id": row.id, "text": row.text, "group": row.group, "meta": row.meta}
+        held.append({**facts, "source": source, "license": license})
+        num_characters += len(row.text)
+        if num_characters >= BATCH_CHARACTERS:
+            yield pa.RecordBatch.from_pylist(held, schema)
+            held, num_characters = [], 0
+    if held:
+        yield pa.RecordBatch.from_pylist(held, schema)

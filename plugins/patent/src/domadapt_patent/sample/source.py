@@ -16,7 +16,7 @@ from pydantic import Field
 
 from domadapt.components import Options, Reject, Source
 from domadapt_patent.redbook.patent import PARTS
-from domadapt_patent.redbook.source import batches
+from domadapt_patent.redbook.source import Row, batches, numbered, read_row
 from domadapt_patent.redbook.split import split
 
 if TYPE_CHECKING:
@@ -58,12 +58,16 @@ class SampleSource(Source):
     def read(self, reject: Reject) -> Iterator[pa.RecordBatch]:
         """Yield the patents. Nothing is rejected."""
 
+        def rows() -> Iterator[Row]:
+            for place, _, document in numbered(found()):
+                yield from read_row(place, document, PARTS, reject)
+
         def found() -> Iterator[tuple[str, bytes | None]]:
             for position, file in enumerate(weekly_files(self.config.patents, f"sample/{self.config.seed}")):
                 for document in split(io.BytesIO(file)):
                     yield f"generated file {position + 1}", document
 
-        yield from batches(found(), PARTS, self.name, "Apache-2.0", reject)
+        yield from batches(rows(), self.name, "Apache-2.0", reject)
 
 
 def weekly_files(num_patents: int, seed: str) -> Iterator[bytes]:

@@ -19,8 +19,8 @@ from pydantic import Field, field_validator, model_validator
 
 from domadapt.components import NO_EFFECT, Options, Reject, Source
 from domadapt.errors import MissingError
-from domadapt_sec.filings import batches
-from domadapt_sec.parsing import Filing, Reading, parse_file
+from domadapt_sec.filings import Input, batches, read_file
+from domadapt_sec.parsing import Filing, Reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +34,8 @@ class EdgarSource(Source):
     """Filings from EDGAR by date, form and company; needs the network and SEC_USER_AGENT, or what was fetched."""
 
     name = "sec.edgar"
-    version = "1"
+    version = "2"
+    passes_over = frozenset({"uuencoded", "XBRL or XML data", "form not wanted"})
     caveat = "tried against a copy of EDGAR's answers and faults on one machine, not yet against sec.gov itself"
     patience: Patience | None = None
 
@@ -118,13 +119,18 @@ class EdgarSource(Source):
             yield from batches(self._filings(archive, entries, reject), self.name, self.config.documents)
 
     def _filings(self, archive: Archive, entries: list[Entry], reject: Reject) -> Iterator[Filing]:
+        from domadapt.builtin.corpora.workers import parse_in_workers
+
         reading = Reading(self.config.parts, self.config.furniture)
-        for entry in entries:
-            body = archive.submission(entry)
-            if body:
-                yield from parse_file(f"{entry.accession}.txt", body, reject, reading)
-            else:
-                reject("not on EDGAR", f"{entry.cik}/{entry.accession}")
+
+        def inputs() -> Iterator[tuple[str, Input]]:
+            for entry in entries:
+                if body := archive.submission(entry):
+                    yield f"{entry.accession}.txt", (f"{entry.accession}.txt", body, reading)
+                else:
+                    reject("not on EDGAR", f"{entry.cik}/{entry.accession}")
+
+        yield from parse_in_workers(read_file, inputs(), reject)
 
     def _entries(self, archive: Archive) -> list[Entry]:
         from domadapt_sec.edgar.listing import Wanted, entries

@@ -19,6 +19,7 @@ from domadapt.builtin.cleaning.repetition import Repetition
 from domadapt.builtin.cleaning.text import MinLength, Normalize
 from domadapt.builtin.cleaning.unicode_repair import UnicodeRepair
 from domadapt.builtin.cleaning.web_rules import C4, FineWeb
+from domadapt.builtin.corpora.conversations import ConversationsSource
 from domadapt.builtin.corpora.files import FilesSource
 from domadapt.builtin.corpora.general import GeneralSample
 from domadapt.builtin.corpora.hub import HubSource
@@ -32,6 +33,8 @@ from domadapt.builtin.models.resolve import resolve_model
 from domadapt.builtin.tracking.mlflow import MlflowTracker
 from domadapt.builtin.tracking.tensorboard import TensorboardTracker
 from domadapt.builtin.tracking.watching import watched
+from domadapt.builtin.training.megatron.backend import MegatronBackend
+from domadapt.builtin.training.nemo.backend import NemoBackend
 from domadapt.builtin.training.torch_loop import TorchBackend
 from domadapt.components import Benchmark, Cleaner, Evaluator, Merger, Mixer, Source, Stage, Tracker, TrainingBackend
 
@@ -40,8 +43,8 @@ TASKS = Path(__file__).parent / "evaluating" / "tasks"
 
 @hookimpl
 def adapt_register_sources() -> Iterable[type[Source]]:
-    """Local files, data sets of the hub, and the general sample text."""
-    return (FilesSource, HubSource, GeneralSample)
+    """Local files, conversations, data sets of the hub, and the general sample text."""
+    return (FilesSource, ConversationsSource, HubSource, GeneralSample)
 
 
 @hookimpl
@@ -74,8 +77,8 @@ def adapt_register_mixers() -> Iterable[type[Mixer]]:
 
 @hookimpl
 def adapt_register_backends() -> Iterable[type[TrainingBackend]]:
-    """Torch in this process."""
-    return (TorchBackend,)
+    """Torch in this process, Megatron-Core in processes of its own, NeMo in an environment of its own."""
+    return (TorchBackend, MegatronBackend, NemoBackend)
 
 
 @hookimpl

@@ -12,6 +12,7 @@ from domadapt.planning.devices import Device
 from domadapt.planning.figures import Figure, billions, gib, percent, span
 from domadapt.planning.flops import flops_per_token, flops_rule_of_thumb, seconds_at, utilization
 from domadapt.planning.layout import RESERVE, Found, assess, find_layouts, fits, least_memory
+from domadapt.planning.process import ALLOCATOR, PROGRAM, process_memory
 from domadapt.planning.training import COPIES, Training
 
 USUAL_MFU = (0.25, 0.55)
@@ -48,7 +49,7 @@ def estimate(
     training: Training, machines: Machines | None, *, days: float | None = None, measured: Measured | None = None
 ) -> list[Figure]:
     """All figures that can be known. days: a claimed duration, of which the implied MFU is told."""
-    figures = [*_model(training), *_compute(training)]
+    figures = [*_model(training), *_compute(training), *_memory(training, machines)]
     if measured is not None and training.tokens is not None:
         figures.append(_as_measured(training.tokens, measured))
     if machines is not None:
@@ -134,6 +135,28 @@ def _claim(training: Training, machines: Machines, days: float) -> Iterator[Figu
     hours = machines.count * days * 24
     text = f"{hours:,.0f} GPU-hours, ${hours * machines.price:,.0f}"
     yield Figure("claimed_gpu_hours", "of the claim", hours, "h", text, "claimed")
+
+
+def _memory(training: Training, machines: Machines | None) -> Iterator[Figure]:
+    """Memory of a rank where the model is not split: on the GPUs planned for, or of a process on a CPU."""
+    if training.splits_model or training.adapters:
+        return
+    if machines is None:
+        one = training.one_pass(training.processes)
+        memory = process_memory(training.shape, one, ranks=training.processes)
+        text = (
+            f"{gib(memory.resident)} on a CPU: {gib(memory.states)} weights, gradients and optimizer, {gib(memory.rest)} "
+            f"of a pass; {gib(PROGRAM)} program and {percent(ALLOCATOR - 1)} of the allocator, as measured once"
+        )
+        yield Figure("process_bytes", "memory a process", memory.resident, "B", text, "formula")
+        return
+    memory = process_memory(training.shape, training.one_pass(machines.count), ranks=machines.count, device="gpu")
+    fitting = memory.live <= machines.device.memory * (1 - RESERVE)
+    text = (
+        f"{gib(memory.live)} of {_usable(machines)}, {'fits' if fitting else 'does NOT fit'}: {gib(memory.states)} "
+        f"weights, gradients and optimizer shared out over {machines.count} ranks, {gib(memory.rest)} of a pass"
+    )
+    yield Figure("rank_bytes", "memory a rank", memory.live, "B", text, "formula")
 
 
 def _layouts(training: Training, machines: Machines) -> Iterator[Figure]:

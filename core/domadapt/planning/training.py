@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from domadapt.planning.layout import Batch
 from domadapt.planning.memory import Layout, Recompute
+from domadapt.planning.process import Pass
 from domadapt.planning.shapes import ModelShape
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ class Training:
     """A training and what becomes of it.
 
     tokens: in all, None for one pass over documents that nobody counted yet.  replay: share of general tokens.
+    autocast: whether products are bf16.  recompute: whether activations are.
     splits_model: whether the backend can divide a model over devices by tensor and pipeline parallelism; else it
-    shares out weights and optimizer over data-parallel ranks.  layout: what the recipe sets of it, None for nothing.
+    shares out weights and optimizer over data-parallel ranks, of which a machine without GPU has `processes`.
+    tensor, pipeline, distributed_optimizer: what the recipe sets of a layout.
+    adapters: whether adapters are trained in the place of the weights.
     num_models: models that are written, the CPT model and the merges.
     """
 
@@ -32,12 +36,15 @@ class Training:
     batch: Batch
     tokens: int | None
     replay: float
-    precision: str
+    autocast: bool
     recompute: bool
     splits_model: bool
     tensor: int
     pipeline: int
     num_models: int
+    distributed_optimizer: bool = True
+    processes: int = 1
+    adapters: bool = False
 
     @property
     def steps(self) -> int | None:
@@ -52,7 +59,21 @@ class Training:
             return None
         recompute: Recompute = "full" if self.recompute else "selective"
         micro_batches = self.batch.samples // (data * self.batch.micro_batch)
-        return Layout(self.tensor, self.pipeline, data, self.batch.micro_batch, micro_batches, recompute=recompute)
+        return Layout(
+            self.tensor,
+            self.pipeline,
+            data,
+            self.batch.micro_batch,
+            micro_batches,
+            distributed_optimizer=self.distributed_optimizer,
+            recompute=recompute,
+        )
+
+    def one_pass(self, ranks: int) -> Pass:
+        """A forward and backward pass of one of several ranks that share a step's windows."""
+        micro_batch = min(self.batch.micro_batch, max(1, self.batch.samples // ranks))
+        accumulates = self.batch.samples // ranks > micro_batch
+        return Pass(self.batch.seq_len, micro_batch, self.autocast, self.recompute, accumulates)
 
 
 def training_of(recipe: Recipe, options: BaseModel, shape: ModelShape) -> Training:
@@ -68,10 +89,13 @@ def training_of(recipe: Recipe, options: BaseModel, shape: ModelShape) -> Traini
         batch=Batch(recipe.mix.seq_len, samples, min(recipe.train.micro_batch, samples)),
         tokens=tokens,
         replay=recipe.mix.replay,
-        precision=recipe.train.precision,
-        recompute=bool(getattr(options, "gradient_checkpointing", False) or getattr(options, "recompute", False)),
+        autocast=recipe.train.precision == "bf16",
+        recompute=getattr(options, "gradient_checkpointing", False),
         splits_model=hasattr(options, "tensor_parallel"),
         tensor=getattr(options, "tensor_parallel", 1),
         pipeline=getattr(options, "pipeline_parallel", 1),
         num_models=1 + len(recipe.merge.methods),
+        distributed_optimizer=getattr(options, "distributed_optimizer", True),
+        processes=getattr(options, "num_processes", 1),
+        adapters=bool(getattr(options, "lora_rank", 0)),
     )

@@ -263,11 +263,11 @@ def test_with_document_masks_the_loss_is_that_of_each_document_by_itself(
 def test_a_loss_that_is_not_finite_stops_before_the_step_and_nothing_is_saved(
     tmp_path: Path, tiny_model: Checkpoint, tokens: TokenStore, make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from domadapt.builtin.training import torch_loop
+    from domadapt.builtin.training import torch_run
 
     stage = make_stage()
     calls = 0
-    loss = torch_loop._Run._loss
+    loss = torch_run.TorchRun._loss
 
     def spoiled(self: Any, *args: Any) -> Any:
         nonlocal calls
@@ -276,7 +276,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_nothing_is_saved(
         return value * math.nan if self.step == 7 and self.model.training else value
 
     with monkeypatch.context() as patch:
-        patch.setattr(torch_loop._Run, "_loss", spoiled)
+        patch.setattr(torch_run.TorchRun, "_loss", spoiled)
         with pytest.raises(StageError, match=r"loss nan .* at step 8 \(samples 28 to 31\).* Lower train\.lr"):
             train(request(tiny_model, tokens), tmp_path / "spoiled", stage)
     assert calls > 8

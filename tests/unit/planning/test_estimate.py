@@ -22,7 +22,7 @@ H100 = Machines(128, DEVICES["H100"])
 
 @pytest.fixture
 def llama3_sec(llama3_70b: ModelShape) -> Training:
-    return Training(llama3_70b, Batch(8192, 512, 1), 71_000_000_000, 1 / 71, "bf16", False, True, 1, 1, 2)
+    return Training(llama3_70b, Batch(8192, 512, 1), 71_000_000_000, 1 / 71, True, False, True, 1, 1, 2)
 
 
 def figures(training: Training, machines: Machines | None = H100, **settings: Any) -> dict[str, Figure]:
@@ -138,14 +138,17 @@ def test_a_backend_with_tensor_parallelism_splits_the_model(llama3_8b: ModelShap
     class Splitting(Options):
         tensor_parallel: int = 1
         pipeline_parallel: int = 1
-        recompute: bool = False
+        gradient_checkpointing: bool = False
+        distributed_optimizer: bool = True
 
-    options = Splitting(tensor_parallel=2, pipeline_parallel=4, recompute=True)
+    options = Splitting(
+        tensor_parallel=2, pipeline_parallel=4, gradient_checkpointing=True, distributed_optimizer=False
+    )
     training = training_of(recipe(train={"batch_tokens": 64 * 4096, "micro_batch": 1}), options, llama3_8b)
     layout = training.layout(32)
     assert str(layout) == "TP2 PP4 DP4"
     assert layout is not None
-    assert (layout.num_micro_batches, layout.recompute) == (16, "full")
+    assert (layout.num_micro_batches, layout.recompute, layout.distributed_optimizer) == (16, "full", False)
     assert training.layout(12) is None
 
 
@@ -167,3 +170,21 @@ def test_a_backend_with_tensor_parallelism_splits_the_model(llama3_8b: ModelShap
 )
 def test_numbers_are_written_for_people(text: str, written: str) -> None:
     assert text == written
+
+
+def test_a_backend_that_shares_weights_out_is_planned_by_rank_or_process(llama3_8b: ModelShape) -> None:
+    whole = Training(llama3_8b, Batch(4096, 512, 1), 10**9, 0.0, True, True, False, 1, 1, 1)
+    sixteen = figures(whole, Machines(16, DEVICES["H100"]))["rank_bytes"]
+    assert "fits: " in sixteen.text
+    assert "shared out over 16 ranks" in sixteen.text
+    assert "does NOT fit" in figures(whole, Machines(1, DEVICES["H100"]))["rank_bytes"].text
+    alone = figures(whole, None)["process_bytes"]
+    assert alone.value == pytest.approx(1.19 * (16 * llama3_8b.parameters + 0.42 * 2**30), rel=0.3)
+    assert "rank_bytes" not in figures(whole, None)
+
+
+def test_adapters_have_no_memory_told(llama3_8b: ModelShape) -> None:
+    options = TorchOptions(lora_rank=8)
+    training = training_of(recipe(train={"steps": 2, "batch_tokens": 4096}), options, llama3_8b)
+    assert training.adapters
+    assert not {"process_bytes", "rank_bytes"} & set(figures(training, None))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from domadapt.artifacts import SPLITS, Checkpoint, Corpus, Split
+from domadapt.builtin.tokens.conversations import ANSWER, ConversationTokenizer
 from domadapt.builtin.tokens.packing import Packing, pack
 from domadapt.builtin.tokens.tokenizer import DocumentTokenizer
 from domadapt.components import Mixer, MixRequest, Side, Stage
@@ -28,13 +30,15 @@ def build_tokens(
     samples_per_step: int,
     out: Path,
     stage: Stage,
+    objective: Literal["clm", "sft"] = "clm",
 ) -> dict[str, Any]:
     """Tokenise, pack and order; write the token store into `out` and return its facts.
 
     num_samples: windows to train on, or None for one pass over the domain rounded down to whole steps.
+    objective: sft writes conversations through the chat template, and beside each part which tokens are answers.
     Raises DataError when a part has no window, or the mixer cannot give what was asked.
     """
-    tokenizer = DocumentTokenizer(model)
+    tokenizer = ConversationTokenizer(model) if objective == "sft" else DocumentTokenizer(model)
     packings: dict[tuple[Split, Side], Packing] = {}
     for number, (side, corpus) in enumerate(corpora.items()):
         for split in SPLITS:
@@ -66,6 +70,7 @@ def build_tokens(
         "windows": {split: {side: packings[split, side].num_windows for side in corpora} for split in SPLITS},
         "padding": {side: packings["train", side].padding for side in corpora},
         "dropped": {side: packings["train", side].dropped for side in corpora},
+        **({"left_out": dict(tokenizer.left_out)} if isinstance(tokenizer, ConversationTokenizer) else {}),
     }
 
 
@@ -75,15 +80,21 @@ def _write_part(corpus: Corpus, split: Split, side: Side, tokenizer: DocumentTok
     builder = _indexed_dataset().IndexedDatasetBuilder(str(folder / f"{side}.bin"), dtype=tokenizer.dtype.type)
     packing = Packing()
     held_out = split != "train"
-    for window in pack(
-        _documents(corpus, split, tokenizer),
-        mix.seq_len,
-        "concat" if held_out else mix.packing,
-        pad_id=tokenizer.pad,
-        pad_last=held_out,
-        packing=packing,
-    ):
-        builder.add_document(window, [mix.seq_len])
+    marked = tokenizer.marked(corpus, split) if isinstance(tokenizer, ConversationTokenizer) else None
+    with (folder / f"{side}.answers.bin").open("wb") if marked else contextlib.nullcontext() as answers:
+        for window in pack(
+            marked or _documents(corpus, split, tokenizer),
+            mix.seq_len,
+            # conversations are not cut where they need not be, whatever they are for
+            "concat" if held_out and not marked else mix.packing,
+            pad_id=tokenizer.pad,
+            pad_last=held_out,
+            packing=packing,
+        ):
+            if answers is not None:
+                answers.write((window & ANSWER != 0).tobytes())
+                window = (window & ~ANSWER).astype(tokenizer.dtype)
+            builder.add_document(window, [mix.seq_len])
     builder.finalize(str(folder / f"{side}.idx"))
     np.save(folder / f"{side}.documents.npy", np.array(packing.pieces, np.int64).reshape(-1, 2), allow_pickle=False)
     return packing

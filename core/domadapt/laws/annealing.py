@@ -40,7 +40,7 @@ class Annealing(Law):
         area, annealed = inputs[S1], inputs[S2]
         power = area**-alpha
         rows = [np.ones_like(area), power, -annealed, -a * power * np.log(area)]
-        return l0 + a * power - c * annealed, np.stack(rows)
+        return l0 + a * power - c * annealed, np.array(rows)
 
     def rescaled(self, theta: Array, units: Mapping[str, float]) -> Array:
         """A takes the power of the forward area's unit, C is per annealing area."""

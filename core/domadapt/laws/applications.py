@@ -43,12 +43,20 @@ def trade_off(general: Callable[[Array], Array], bound: float, low: float = 0.0,
     return float(brentq(above, shares[last], shares[last + 1], xtol=1e-12))
 
 
-def limited_data(law: DCPT, theta: Array, domain_tokens: float, params: float | None = None) -> tuple[float, float]:
+def limited_data(
+    law: DCPT,
+    theta: Array,
+    domain_tokens: float,
+    params: float | None = None,
+    low: float = 1e-3,
+    high: float = 1.0,
+) -> tuple[float, float]:
     """(domain share, domain loss) that a fixed amount of domain text gives the least loss at: D = D_d / r.
 
-    domain_tokens: in the unit of the fit.  params: of the model, where the law has its size.
-    Source: arXiv 2406.01375, section 4.4, usage 2. L_d(N, D_d/r, r) is minimised over r in (0, 1]; at r = 1 when
-    the loss still falls there.
+    domain_tokens: in the unit of the fit.  params: of the model, where the law has its size.  low, high: the shares
+    to choose from.
+    Source: arXiv 2406.01375, section 4.4, usage 2: L_d(N, D_d/r, r) is minimised over r; at an end when the loss
+    still falls there.
     """
     from scipy.optimize import minimize_scalar
 
@@ -56,13 +64,15 @@ def limited_data(law: DCPT, theta: Array, domain_tokens: float, params: float | 
         at = {TOKENS: domain_tokens / share, RATIO: share}
         return predict(law, theta, at if params is None else {**at, PARAMS: params})
 
-    shares = np.linspace(1e-3, 1.0, GRID)
+    shares = np.linspace(low, high, GRID)
     best = int(np.argmin(loss(shares)))
-    low, high = shares[max(0, best - 1)], shares[min(GRID - 1, best + 1)]
     found = minimize_scalar(
-        lambda share: float(loss(np.asarray(share))), bounds=(low, high), method="bounded", options={"xatol": 1e-12}
+        lambda share: float(loss(np.asarray(share))),
+        bounds=(shares[max(0, best - 1)], shares[min(GRID - 1, best + 1)]),
+        method="bounded",
+        options={"xatol": 1e-12},
     )
-    candidates = [(float(loss(np.asarray(1.0))), 1.0), (float(found.fun), float(found.x))]
+    candidates = [(float(found.fun), float(found.x)), *((float(loss(np.asarray(end))), end) for end in (low, high))]
     least, share = min(candidates)
     return share, least
 

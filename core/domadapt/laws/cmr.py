@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from domadapt.laws.dcpt import TOKENS
 from domadapt.laws.law import Inputs, Law, Parameter
 
 if TYPE_CHECKING:
     Array = np.ndarray
 
-LENGTH = "length"
-"""Column: training tokens; the published coefficients want units of 0.2 billion."""
+UNIT = 0.2e9
+"""Tokens that the published coefficients count as one."""
 
 
 class CriticalRatio(Law):
     """R(T) = a T^s + b, with parameters of either sign: what is predicted is a domain share, not a loss.
 
-    Published for finance, T in units of 0.2 B tokens, (a, s, b): 460M (0.22524761, 0.26944345, -0.48139982),
-    940M (0.7520627, 0.13720245, -1.06581937), 1.6B (-2.36384831, -0.15125569, 1.59223649),
+    T: training tokens, in units of 0.2 billion.  Published for finance, (a, s, b): 460M (0.22524761, 0.26944345,
+    -0.48139982), 940M (0.7520627, 0.13720245, -1.06581937), 1.6B (-2.36384831, -0.15125569, 1.59223649),
     3.1B (-2.5368197, -0.42071423, 0.84375368).
     Source: Gu et al. 2024, "CMR scaling law", arXiv 2407.17467, section 5.
     """
@@ -31,7 +32,7 @@ class CriticalRatio(Law):
     name: ClassVar[str] = "cmr"
     title: ClassVar[str] = "CMR law"
     source: ClassVar[str] = "Gu et al. 2024, arXiv 2407.17467, section 5"
-    inputs = (LENGTH,)
+    inputs = (TOKENS,)
     absolute = True
     parameters = (
         Parameter("a", -3.0, 3.0, positive=False),
@@ -42,7 +43,7 @@ class CriticalRatio(Law):
     def loss(self, theta: Array, inputs: Inputs) -> tuple[Array, Array]:
         """Critical ratios and gradient, rows in the order of the parameters."""
         a, s, b = theta
-        log_t = np.log(inputs[LENGTH])
+        log_t = np.log(inputs[TOKENS] / UNIT)
         power = np.exp(s * log_t)
         return a * power + b, np.stack([power, a * power * log_t, np.ones_like(power)])
 

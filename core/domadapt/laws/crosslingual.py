@@ -41,7 +41,7 @@ class FromScratch(Law):
         log_n, log_d = np.log(inputs[PARAMS]), np.log(inputs[TOKENS])
         size, length = np.exp(-alpha * log_n), np.exp(-beta * log_d)
         rows = [np.ones_like(size), size, -a * size * log_n, length, -b * length * log_d]
-        return e + a * size + b * length, np.stack(rows)
+        return e + a * size + b * length, np.array(rows)
 
     def rescaled(self, theta: Array, units: Mapping[str, float]) -> Array:
         """A and B take the powers of the units."""
@@ -79,7 +79,7 @@ class CrossLingual(Law):
         log_n, log_d = np.log(inputs[PARAMS]), np.log(inputs[TOKENS])
         learnt = np.exp(-beta * log_d - gamma * log_n)
         losses = self.e + self.a * np.exp(-self.alpha * log_n) + b * learnt
-        return losses, np.stack([learnt, -b * learnt * log_d, -b * learnt * log_n])
+        return losses, np.array([learnt, -b * learnt * log_d, -b * learnt * log_n])
 
 
 def allocation(

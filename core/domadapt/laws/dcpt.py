@@ -70,7 +70,7 @@ class DCPT(Law):
             -c * gamma * lacking / (ratio + eps),
             -c * lacking * np.log(ratio + eps),
         ]
-        return losses, np.stack(rows)
+        return losses, np.array(rows)
 
     def rescaled(self, theta: Array, units: Mapping[str, float]) -> Array:
         """A and B take the powers of the units."""

@@ -214,8 +214,7 @@ def _critical(table: Table, limit: float | None) -> list[Observations]:
         lengths = lengths[[ratio is not None for ratio in found]]
         ratios = np.array([ratio for ratio in found if ratio is not None])
     _want(f"{table.where}: law cmr", "lengths with a critical ratio", lengths, 4, "it has three parameters")
-    # the published coefficients are in units of 0.2 B tokens
-    inputs = {cmr.LENGTH: lengths / 0.2e9, LOSS: ratios}
+    inputs = {TOKENS: lengths, LOSS: ratios}
     groups = np.array([f"{length:g}" for length in lengths], dtype=object)
     folds = {"each length in turn": by_value(lengths, 4)}
     return [Observations("general", cmr.CriticalRatio(), inputs, groups, _usable(folds), notes)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from domadapt.errors import UsageError
 from domadapt.laws import applications, crosslingual
+from domadapt.laws.advice import share_range
 from domadapt.laws.dcpt import DCPT
 from domadapt.laws.intervals import interval
 from domadapt.laws.study import Study
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def share_for_domain_text(study: Study, domain_tokens: float, params: float | None) -> dict[str, Any]:
-    """The share at which so much domain text gives the least domain loss, with that loss and the tokens in all.
+    """The share, of those measured, at which so much domain text gives the least domain loss; that loss; all tokens.
 
     Raises UsageError for another law than D-CPT's, or without the size of model where the law has one.
     """
@@ -29,8 +30,9 @@ def share_for_domain_text(study: Study, domain_tokens: float, params: float | No
         raise UsageError("law suggest: the table has several sizes of model; wanted --params")
 
     def best(theta: Array) -> tuple[float, ...]:
-        return applications.limited_data(law, theta, domain_tokens, params)
+        return applications.limited_data(law, theta, domain_tokens, params, max(low, 1e-3), high)
 
+    low, high = share_range(study)
     share, loss = _with_intervals(study, best)
     return {"domain_share": share, "domain_loss": loss, "tokens": domain_tokens / share["value"]}
 

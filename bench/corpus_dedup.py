@@ -3,12 +3,13 @@
     python bench/corpus_dedup.py [--quick]
 
 Documents of 1.5 kB made of the words of the general sample, an eighth of them with a copy somewhere in which 0, 2, 5 or
-10 % of the words are others. One process a side, the sides taking turns, texts in memory (datatrove: in its files, as it
-wants them); start and imports are not timed, nor adapt's compiling of its kernels, once a machine. All use word 5-grams
-in 14 bands of 8 hashes and drop every candidate, as datatrove does. adapt's times are those of 20 bands of 6 hashes
-instead, which finds more: so is its recall at least that of every other side at every rate of changes, which is the
-equality asked for. With 14 x 8 its recall differs from the others' by chance only (4 standard errors), and `default` is
-the component as it is: candidates below a similarity of 0.72 stay. A copy is found unless it and its original are kept.
+10 % of the words are others. One process a side, the sides taking turns, texts in memory (datatrove: in its files, as
+it wants them); start and imports are not timed, nor adapt's compiling of its kernels, once a machine. All use word
+5-grams in 14 bands of 8 hashes and drop every candidate, as datatrove does. adapt's times are those of 20 bands of 6
+hashes instead, which finds more: so is its recall at least that of every other side at every rate of changes, which is
+the equality asked for. With 14 x 8 its recall differs from the others' by chance only (4 standard errors), and
+`default` is the component as it is: candidates below a similarity of 0.72 stay. A copy is found unless it and its
+original are kept.
 
     rensa datasketch datatrove   our documents a second over theirs
     memory_10x                   peak memory for ten times the documents over that for one time, the step alone
@@ -18,6 +19,7 @@ the component as it is: candidates below a similarity of 0.72 stay. A copy is fo
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import lzma
 import math
@@ -38,12 +40,8 @@ HERE = Path(__file__).parent
 OURS = ("ours", "ours 14x8", "default")
 PEERS = ("rensa", "datasketch", "datatrove")
 BARS = {
-    "rensa": ">= 5",
-    "datasketch": ">= 15",
-    "datatrove": ">= 50",
-    "memory_10x": "<= 1.5",
-    "bytes_a_document": "<= 400",
-}
+    "rensa": ">= 5", "datasketch": ">= 15", "datatrove": ">= 50", "memory_10x": "<= 1.5", "bytes_a_document": "<= 400",
+}  # fmt: skip
 RATES = {"exact": 0.0, "2 %": 0.02, "5 %": 0.05, "10 %": 0.1}
 FULL, QUICK = 85_000, 16_000
 """Documents that are no copies."""
@@ -57,7 +55,7 @@ def write_texts(file: Path, originals: int) -> int:
     sample = files("domadapt.builtin.corpora").joinpath("general_sample.jsonl.xz").read_bytes()
     words = [word for line in lzma.decompress(sample).splitlines() for word in json.loads(line)["text"].split()]
     following: dict[str, list[str]] = {}
-    for one, other in zip(words, words[1:], strict=False):
+    for one, other in itertools.pairwise(words):
         following.setdefault(one, []).append(other)
     rows = []
     for group in range(originals):

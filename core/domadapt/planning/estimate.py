@@ -145,8 +145,9 @@ def _memory(training: Training, machines: Machines | None) -> Iterator[Figure]:
         one = training.one_pass(training.processes)
         memory = process_memory(training.shape, one, ranks=training.processes)
         text = (
-            f"{gib(memory.resident)} on a CPU: {gib(memory.states)} weights, gradients and optimizer, {gib(memory.rest)} "
-            f"of a pass; {gib(PROGRAM)} program and {percent(ALLOCATOR - 1)} of the allocator, as measured once"
+            f"{gib(memory.resident)} on a CPU: {gib(memory.states)} weights, gradients and optimizer, "
+            f"{gib(memory.rest)} of a pass, {gib(PROGRAM)} program and {percent(ALLOCATOR - 1)} for the allocator, "
+            "both measured once"
         )
         yield Figure("process_bytes", "memory a process", memory.resident, "B", text, "formula")
         return

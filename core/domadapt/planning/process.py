@@ -88,10 +88,8 @@ def process_memory(shape: ModelShape, one: Pass, *, ranks: int = 1, device: str 
     else:
         copies = 2.0 * shape.matmul_parameters if one.autocast else 0.0
     kept = layer_bytes(shape, one)
-    if one.recompute:
-        layers = shape.layers * 4.0 * one.tokens * shape.hidden + kept
-    else:
-        layers = shape.layers * kept
+    inputs = shape.layers * 4.0 * one.tokens * shape.hidden
+    layers = inputs + kept if one.recompute else shape.layers * kept
     last = one.tokens * shape.hidden * (10.0 if one.autocast else 12.0)
     logits = min(one.tokens * shape.vocab, MOST_LOGITS[device])
     in_parts = one.tokens * shape.vocab > MOST_LOGITS[device]

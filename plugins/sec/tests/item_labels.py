@@ -53,7 +53,7 @@ def labelled(sec: Path, source: str) -> Iterator[Labelled]:
             items = {key[5:]: text for key, text in json.loads(data).items() if _is_item(key, text)}
             sections = segment("\n\n".join(items.values()), "10-K")
             found = frozenset(section.item for section in sections)
-            yield Labelled("10-K", _accession_year(stem), "edgar-crawler", found, frozenset(items))
+            yield Labelled("10-K", _accession_year(stem), "edgar-crawler, texts of items", found, frozenset(items))
     elif source == "ixbrl 10-Q":
         for path in sorted((sec / "ixbrl").glob("10-Q_*.xz")):
             if wanted := listed_in_contents(lzma.decompress(path.read_bytes())):

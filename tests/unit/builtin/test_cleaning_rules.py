@@ -188,12 +188,12 @@ def test_varied_text_does_not_repeat_itself() -> None:
 
 def test_each_repetition_rule_takes_its_example() -> None:
     lines = [" ".join(numbered(8, 10 * i)) for i in range(10)]
-    assert "duplicate lines" in failed(Repetition, "\n".join([*lines[:6], *["x"] * 5]))
+    assert "repeated lines" in failed(Repetition, "\n".join([*lines[:6], *["x"] * 5]))
     long = " ".join(numbered(40, 900))
-    assert failed(Repetition, "\n".join([*lines, long, long]))[0] == "characters in duplicate lines"
-    assert "duplicate paragraphs" in failed(Repetition, "\n\n".join([*lines[:6], *["x y"] * 5]))
+    assert failed(Repetition, "\n".join([*lines, long, long]))[0] == "characters in repeated lines"
+    assert "repeated paragraphs" in failed(Repetition, "\n\n".join([*lines[:6], *["x y"] * 5]))
     assert "top 2-gram" in failed(Repetition, " ".join(f"same phrase {w}" for w in numbered(50)))
-    assert "duplicate 5-grams" in failed(Repetition, " ".join([*numbered(60), *numbered(12)]))
+    assert "repeated 5-grams" in failed(Repetition, " ".join([*numbered(60), *numbered(12)]))
     whole = failed(Repetition, " ".join(numbered(60) * 2))
     assert [rule for rule in whole if rule.startswith("duplicate")] == [f"duplicate {n}-grams" for n in range(5, 11)]
 
@@ -280,7 +280,7 @@ def test_an_abbreviation_with_a_dot_inside_ends_no_sentence() -> None:
         (GOOD, []),
         ("\n".join(f"line {i} goes on and on without an end as it is" for i in range(9)), ["too few lines ending in"]),
         ("\n".join(f"A short {i}." for i in range(9)), ["too many short lines"]),
-        (GOOD + "\n" + GOOD.split("\n")[0], ["characters in duplicate lines"]),
+        (GOOD + "\n" + GOOD.split("\n")[0], ["characters in repeated lines"]),
         ("\n".join(f"Longwordasalinewithoutanyspace{i}." for i in range(9)), ["too many line breaks"]),
         (" \n ", ["no line"]),
     ],

@@ -56,6 +56,11 @@ def die_in_turn(given: tuple[str, Path], reject: Reject) -> Iterator[Document]:
     yield document(name, f"the text of {name}, which is long enough")
 
 
+def kill_myself(given: Path, out: Path) -> None:
+    """Work on a shard that no worker survives."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Archives(Source):
     """Archives with members, some damaged; names that come twice get a number behind them."""
 

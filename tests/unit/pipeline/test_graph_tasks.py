@@ -70,9 +70,7 @@ def build(tmp_path: Path) -> Build:
 
     def build(*overrides: str) -> Graph:
         (tmp_path / "recipe.yaml").write_text(textwrap.dedent(RECIPE.format(folder=tmp_path)))
-        return build_graph(
-            resolve(load_recipe(registry, path=tmp_path / "recipe.yaml", overrides=overrides)), registry
-        )
+        return build_graph(resolve(load_recipe(registry, path=tmp_path / "recipe.yaml", overrides=overrides)), registry)
 
     return build
 

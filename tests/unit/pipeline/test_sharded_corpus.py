@@ -174,11 +174,11 @@ def undisturbed(parts: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
     return made
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_shards_done_in_any_order_even_twice_make_the_same_corpus(
     parts: ModuleType, undisturbed: Made, tmp_path: Path, seed: int
 ) -> None:
-    executor = Here(seed, twice=seed == 2)
+    executor = Here(seed, twice=seed == 1)
     assert make(tmp_path, sources(parts, tmp_path / "archives"), cleaners(parts), executor) == undisturbed
     assert len(executor.done) > 30
     assert {out.parent.name for out in executor.done} >= {"parsed", "step-1", "step-4", "step-9"}
@@ -230,12 +230,12 @@ def test_an_input_belongs_to_a_shard_by_its_name_and_all_shards_are_used() -> No
 
 
 def test_a_worker_that_is_killed_costs_nothing(parts: ModuleType, tmp_path: Path) -> None:
-    """The parser's process is killed, then the worker that waits for it; 24 inputs, each in a shard of its own."""
+    """The parser's process is killed, then the worker that waits for it; 6 inputs, each in a shard of its own."""
     folder = tmp_path / "deaths"
     folder.mkdir()
-    made = make(tmp_path, [(parts.Dying(folder, 24), None)], [Normalize()], ProcessExecutor(2))
-    assert {file.name: len(file.read_text()) for file in folder.iterdir()} == {f"i{n}": 3 for n in range(24)}
-    assert made.facts["sources"][0]["kept"] + made.facts["sources"][0]["dropped"] == 24
+    made = make(tmp_path, [(parts.Dying(folder, 6), None)], [Normalize()], ProcessExecutor(2))
+    assert {file.name: len(file.read_text()) for file in folder.iterdir()} == {f"i{n}": 3 for n in range(6)}
+    assert made.facts["sources"][0]["kept"] + made.facts["sources"][0]["dropped"] == 6
     assert made.facts["rejected_examples"] == {}
 
 
@@ -283,20 +283,13 @@ def _descendants(pid: int) -> list[int]:
 
 
 def test_a_shard_whose_workers_are_always_killed_ends_the_stage_with_a_way_out(
-    parts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parts: ModuleType, tmp_path: Path
 ) -> None:
-    task = Task(_kill_myself, tmp_path / "given", tmp_path / "out")
+    task = Task(parts.kill_myself, tmp_path / "given", tmp_path / "out")
     (tmp_path / "given").write_text("x")
-    monkeypatch.setitem(sys.modules, "shard_parts", parts)
-    parts._kill_myself = _kill_myself
-    _kill_myself.__module__ = "shard_parts"
     stage = Stage("corpus.domain", "", 1, "", lambda *_: {}, tmp_path)
     with pytest.raises(StageError, match=r"corpus.domain: .*shard out.*run the same command to continue"):
         list(ProcessExecutor(1).run([task], stage))
-
-
-def _kill_myself(given: Path, out: Path) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +299,7 @@ def _kill_myself(given: Path, out: Path) -> None:
         (
             True,
             StageError,
-            r"^corpus.domain: shard 00000\d failed with ZeroDivisionError: one by nought; the place is in",
+            r"^corpus.domain: shard 00000\d failed with ZeroDivisionError: one by nought; the place is ",
         ),
     ],
 )

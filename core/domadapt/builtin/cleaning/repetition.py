@@ -54,9 +54,9 @@ class Repetition(RuleFilter):
             pieces = [piece.strip() for piece in text.split(separator) if piece.strip()]
             share, characters = duplicate_shares(pieces)
             if over(share, getattr(config, f"duplicate_{unit}s")):
-                yield f"duplicate {unit}s"
+                yield f"repeated {unit}s"
             if over(characters, getattr(config, f"duplicate_{unit}_characters")):
-                yield f"characters in duplicate {unit}s"
+                yield f"characters in repeated {unit}s"
         yield from self._ngram_failures(text)
 
     def _ngram_failures(self, text: str) -> Iterator[str]:
@@ -73,7 +73,7 @@ class Repetition(RuleFilter):
                     yield f"top {n}-gram"
             elif n in DUPLICATED and self.config.duplicate_ngrams is not None:
                 if duplicate_ngram_share(grams, lengths, n) > self.config.duplicate_ngrams[DUPLICATED.index(n)]:
-                    yield f"duplicate {n}-grams"
+                    yield f"repeated {n}-grams"
             elif n > DUPLICATED[-1]:
                 return
 

@@ -146,6 +146,6 @@ class FineWeb(RuleFilter):
         if over(sum(len(line) <= config.short_line for line in lines) / len(lines), config.short_lines):
             yield "too many short lines"
         if over(duplicate_shares(lines)[1], config.duplicate_line_characters):
-            yield "characters in duplicate lines"
+            yield "characters in repeated lines"
         if over(text.count("\n") / words, config.line_breaks):
             yield "too many line breaks"

@@ -1,10 +1,10 @@
-"""How well do the laws predict runs that they have not seen? Real loss tables, beside naive guesses and published errors.
+"""How well do the laws predict runs that they have not seen? Real losses, beside naive guesses and published errors.
 
     ADAPT_REAL_DATA=DIR python bench/laws.py [--quick]
 
-DIR/mixing: the losses of Data Mixing Laws (Ye et al. 2024) and RegMix (Liu et al. 2025). Every figure is of runs that the
-law was not fitted to. First the published fit of the annealing law is repeated: that is the equality check. The last
-line is one JSON object. --quick: fewer corpora of the tables with many.
+DIR/mixing: the losses of Data Mixing Laws (Ye et al. 2024) and RegMix (Liu et al. 2025). Every figure is of runs that
+the law was not fitted to. First the published fit of the annealing law is repeated: that is the equality check. The
+last line is one JSON object. --quick: fewer corpora of the tables with many.
 """
 
 from __future__ import annotations
@@ -167,8 +167,9 @@ def regmix(folder: Path, quick: bool) -> list[tuple[str, float, float, float, fl
         predicted = fitted.predict({**shares, "length": np.zeros(len(asked))})
         x, y = (np.c_[np.ones(len(part)), part[:, :-1]] for part in (mixture, asked))
         linear = y @ np.linalg.lstsq(x, losses[:, i], rcond=None)[0]
-        row = [v for guess in (predicted, linear) for v in (spearmanr(guess, truth[:, i])[0], _mse(guess, truth[:, i]))]
-        found.append((targets[i].split("the_pile_")[1].removesuffix("_val_loss"), *map(float, row)))
+        name = targets[i].split("the_pile_")[1].removesuffix("_val_loss")
+        law_rank, linear_rank = (float(spearmanr(guess, truth[:, i])[0]) for guess in (predicted, linear))
+        found.append((name, law_rank, _mse(predicted, truth[:, i]), linear_rank, _mse(linear, truth[:, i])))
     return found
 
 
@@ -216,9 +217,7 @@ def main() -> int:
     print("\nData mixing law, every mixture (or tenth) held out in turn, relative RMSE, mean over validation sets:\n")
     print(table(["table", "what", "law", "linear regression"], mixture_rows(folder / "mixinglaws", arguments.quick)))
     found = regmix(folder / "regmix", arguments.quick)
-    print(
-        "\nRegMix, 256 mixtures after 512 (published, Pile-CC: Spearman 0.9845 by LightGBM, 0.9008 by a linear one):\n"
-    )
+    print("\nRegMix, 256 mixtures after 512 (published, Pile-CC: Spearman 0.9845 by LightGBM, 0.9008 linear):\n")
     told = [[n, *(f"{v:.4f}" for v in values)] for n, *values in found]
     print(table(["validation set", "law Spearman", "law MSE", "linear Spearman", "linear MSE"], told))
     ratios, met = judged(errors)
@@ -241,7 +240,7 @@ def mixture_rows(folder: Path, quick: bool) -> Iterable[list[str]]:
 
 
 def judged(errors: Mapping[str, Mapping[str, Mapping[str, float]]]) -> tuple[dict[str, float], dict[str, bool]]:
-    """Errors of the line over a law's at both ends (above 1 is better), the error in the middle, and which bars hold."""
+    """Errors of the line over a law's at both ends (above 1: the law is better), the middle's error, and what holds."""
     ratios, met = {}, {}
     for side, by_ratio in errors.items():
         for law in ("dcpt", "mixing"):

@@ -53,6 +53,7 @@ class Faults:
         def counted_save(tensors: Any, path: Path, **how: Any) -> None:
             self._count("write", str(path))
             save_file(tensors, path, **how)
+            path = Path(path)
             whole = path.read_bytes()
             path.write_bytes(whole[: len(whole) // 2])
             self._count("half written", str(path))

@@ -29,7 +29,7 @@ corpus:
 mix: {replay: 0, seq_len: 64}
 train: {steps: 1, batch_tokens: 256}
 merge: {methods: []}
-eval: {perplexity: false}
+eval: {general: [instruct_format], perplexity: false}
 """
 BUILD = ("corpus", "build", "recipe.yaml", "--json")
 
@@ -73,14 +73,21 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, law_site: Path) -> dic
 
 def finished_shards(adapt: Adapt) -> dict[str, int]:
     """Shards that are done, with the inode of what they hold, while a corpus is made."""
-    found = (adapt.folder / "runs" / ".store" / "corpus").glob("*.scratch/**/given.sha256")
-    return {str(file): file.stat().st_ino for file in found if ".part" not in str(file)}
+    found: dict[str, int] = {}
+    # os.walk passes over what the workers remove meanwhile
+    for folder, below, files in os.walk(adapt.folder / "runs" / ".store" / "corpus"):
+        below[:] = [name for name in below if not name.endswith(".part")]
+        if ".scratch" in folder and "given.sha256" in files:
+            file = Path(folder) / "given.sha256"
+            found[str(file)] = file.stat().st_ino
+    return found
 
 
 def shards_at_least(adapt: Adapt, number: int) -> Callable[[], bool]:
     return lambda: len(finished_shards(adapt)) >= number
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_goes_on_with_another_number_of_workers(
     adapt: Adapt, undisturbed: dict[str, Any]
 ) -> None:
@@ -103,6 +110,7 @@ def test_a_build_that_is_killed_goes_on_with_another_number_of_workers(
     assert not list((adapt.folder / "runs" / ".store" / "corpus").glob("*.scratch"))
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_changes_nothing(adapt: Adapt, undisturbed: dict[str, Any]) -> None:
     write_letters(adapt.folder)
     build = adapt.start(*BUILD, "--set", "corpus.workers=2")

@@ -97,6 +97,7 @@ def command(
     if place is not None and not place.is_first:
         from domadapt.builtin.training.following import follow
 
+        _set_engine_environment()
         return None if dry_run else follow(place)
     if controls:
         overrides = (*overrides, f"eval.controls={json.dumps(controls)}")
@@ -151,6 +152,11 @@ def execute(prepared: Prepared, again: list[str]) -> int | None:
     return GATE if failed else None
 
 
+def _set_engine_environment() -> None:
+    for variable, value in ENGINE_ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+
+
 def _place() -> Place | None:
     """Which of several ranks this process is, when torchrun or srun started the command once for each."""
     from domadapt.builtin.launching.places import read_place
@@ -169,8 +175,7 @@ def make_stages(prepared: Prepared, again: list[str], only: Collection[str] | No
     from domadapt.pipeline.store import run_lock
     from domadapt.recipe.lock import lock_text
 
-    for variable, value in ENGINE_ENVIRONMENT.items():
-        os.environ.setdefault(variable, value)
+    _set_engine_environment()
     run, stop = prepared.run, StopFlag()
     with run_lock(run.folder):
         _write(run.folder / "recipe.yaml", prepared.resolved.loaded.text)

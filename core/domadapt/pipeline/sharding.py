@@ -61,6 +61,7 @@ def attempt(task: Task) -> None:
     digest = sha256_file(task.given)
     if _made_from(task.out) == digest:
         return
+    remove(task.out)  # it was made from something else
     os.chdir(task.folder)
     part = task.out.with_name(f".{task.out.name}.{uuid4().hex}.part")
     part.mkdir(parents=True)
@@ -80,8 +81,6 @@ def attempt(task: Task) -> None:
 
 def _put(part: Path, out: Path, digest: str) -> None:
     """Give a whole folder its name; another worker may have done the same task meanwhile."""
-    if out.exists() and _made_from(out) != digest:
-        remove(out)
     try:
         os.rename(part, out)
     except OSError:

@@ -96,6 +96,6 @@ def training_of(recipe: Recipe, options: BaseModel, shape: ModelShape) -> Traini
         pipeline=getattr(options, "pipeline_parallel", 1),
         num_models=1 + len(recipe.merge.methods),
         distributed_optimizer=getattr(options, "distributed_optimizer", True),
-        processes=getattr(options, "num_processes", 1),
+        processes=getattr(options, "num_processes", None) or 1,
         adapters=bool(getattr(options, "lora_rank", 0)),
     )

@@ -195,7 +195,7 @@ def test_each_repetition_rule_takes_its_example() -> None:
     assert "top 2-gram" in failed(Repetition, " ".join(f"same phrase {w}" for w in numbered(50)))
     assert "repeated 5-grams" in failed(Repetition, " ".join([*numbered(60), *numbered(12)]))
     whole = failed(Repetition, " ".join(numbered(60) * 2))
-    assert [rule for rule in whole if rule.startswith("duplicate")] == [f"duplicate {n}-grams" for n in range(5, 11)]
+    assert [rule for rule in whole if rule.startswith("repeated")] == [f"repeated {n}-grams" for n in range(5, 11)]
 
 
 def test_a_share_just_under_its_threshold_passes() -> None:

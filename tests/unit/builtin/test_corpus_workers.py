@@ -64,12 +64,13 @@ def documents(*deeds: str) -> list[tuple[str, tuple[str, str]]]:
         ("compute", "over 1 s of parsing"),
     ],
 )
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("count", "ahead"), [(1, 1), (2, 1), (1, 16), (2, 2)])
 def test_a_document_that_breaks_its_parser_is_rejected_and_all_others_are_read(
-    hostile: ModuleType, deed: str, reason: str, count: int
+    hostile: ModuleType, deed: str, reason: str, count: int, ahead: int
 ) -> None:
     deeds = ["", "", deed, "", "", ""]
-    found, rejected = read(hostile.parse, documents(*deeds), workers=count, seconds=1, memory=256 << 20)
+    limits = {"seconds": 1, "memory": 256 << 20}
+    found, rejected = read(hostile.parse, documents(*deeds), workers=count, ahead=ahead, **limits)
     told = [f"d{n} {what}" for n in range(6) for what in ("begins", "ends") if not (n == 2 and what == "ends")]
     assert found == told
     assert [(one, where.split(":")[0]) for one, where in rejected] == [(reason, "d2")]
@@ -88,9 +89,19 @@ def test_what_a_parser_prints_is_in_nobodys_way(hostile: ModuleType) -> None:
     assert rejected == []
 
 
-def test_a_worker_killed_from_outside_costs_no_document_and_doubles_none(hostile: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [1, 8])
+def test_a_worker_killed_from_outside_costs_no_document_and_doubles_none(
+    hostile: ModuleType, ahead: int, tmp_path: Path
+) -> None:
     inputs = [(str(n), str(tmp_path / str(n))) for n in range(3)]
-    assert read(hostile.die_once, inputs, workers=2) == (["one", "two", "three"] * 3, [])
+    assert read(hostile.die_once, inputs, workers=2, ahead=ahead) == (["one", "two", "three"] * 3, [])
+
+
+def test_inputs_larger_than_a_pipe_wait_for_their_turn_and_never_for_each_other(hostile: ModuleType) -> None:
+    inputs = [(str(n), [bytes([n]) * (300_000 if n % 3 else 20_000)] * 3) for n in range(40)]
+    found, rejected = read(hostile.echo, inputs, workers=2, ahead=16)
+    assert found == [piece for _, pieces in inputs for piece in pieces]
+    assert rejected == []
 
 
 def _note(order: list[Any], reason: str, where: str) -> None:
@@ -105,11 +116,11 @@ piece = st.integers() | st.text(max_size=5) | st.sampled_from([("reject", "bad")
 def test_results_and_rejections_come_in_the_order_of_the_inputs_for_any_number_of_workers(
     hostile: ModuleType, inputs: list[list[Any]]
 ) -> None:
-    for count in (1, 3):
+    for count, ahead in ((1, 1), (3, 1), (2, 8)):
         order: list[Any] = []
         numbered = [(str(n), one) for n, one in enumerate(inputs)]
         reject = partial(_note, order)
-        for result in parse_in_workers(hostile.echo, numbered, reject, workers=count):
+        for result in parse_in_workers(hostile.echo, numbered, reject, workers=count, ahead=ahead):
             order.append(result)
         assert order == [one for given_pieces in inputs for one in given_pieces]
 

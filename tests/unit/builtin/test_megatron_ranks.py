@@ -50,6 +50,10 @@ def work(rank):
         raise RuntimeError("Worker failure: [Errno 28] No space left on device")
     elif do == "memory":
         raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+    elif do == "fail alone":
+        if rank.place.rank == 1:
+            raise KeyError("of rank 1")
+        time.sleep(600)
     elif do == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif do == "die with a child":
@@ -158,6 +162,12 @@ def test_a_rank_that_is_killed_ends_the_others(run: Callable[..., Stage], tmp_pa
         run("hang", num_ranks=2)
     thread.join()
     assert gone(int((tmp_path / "job" / "rank-0.pid").read_text().split()[1]))
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_is_named_and_not_the_others_that_are_ended_with_it(run: Callable[..., Stage]) -> None:
+    with pytest.raises(StageError, match="KeyError: 'of rank 1'"):
+        run("fail alone", num_ranks=2)
 
 
 def test_what_a_killed_rank_had_started_is_ended(run: Callable[..., Stage], tmp_path: Path) -> None:

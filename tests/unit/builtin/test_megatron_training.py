@@ -173,6 +173,7 @@ def test_a_conversion_that_swaps_two_matrices_is_stopped_by_the_gate(
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_training_before_it_spoils_a_weight(
     tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage
 ) -> None:

@@ -143,7 +143,8 @@ def test_a_page_asks_nothing_of_the_network_and_keeps_hostile_names_as_text() ->
     name = "<script src=//evil>"
     points = {"group": [name, "b"], "tokens": [1e6, 2e6], "measured": [2.0, 1.9], "predicted": [2.0, 1.9]}
     study = {
-        "title": "law", "source": "paper", "side": "domain", "n": 2, "runs": 2, "r2": 1.0, "rmse": 0.0, "against": [name],
+        "title": "law", "source": "paper", "side": "domain", "n": 2, "runs": 2, "r2": 1.0, "rmse": 0.0,
+        "against": [name],
         "starts": {"agreeing": 1, "tried": 1}, "parameters": [], "held_out": [], "notes": [name], "points": points,
     }  # fmt: skip
     html = render_law_page([study], None, name)

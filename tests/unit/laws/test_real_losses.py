@@ -61,7 +61,7 @@ def errors(table: Table, law: str) -> dict[str, dict[float, tuple[float, float]]
 
 @pytest.mark.slow
 def test_d_cpt_beats_the_line_at_both_ends_for_python_and_at_one_end_for_the_pile(continued: Table) -> None:
-    """At a Pile share of 0.5 it does not: the Pile's loss rises and falls with the learning rate, which it has no term for."""
+    """Not at a Pile share of 0.5: the Pile's loss rises and falls with the learning rate, which it has no term for."""
     found = errors(continued, "dcpt")
     for side, end in (("domain", 0.125), ("domain", 0.5), ("general", 0.125)):
         law, line = found[side][end]

@@ -19,7 +19,9 @@ from domadapt.artifacts import SPLITS, Corpus
 from domadapt.builtin.cleaning.boilerplate import BoilerplateLines
 from domadapt.builtin.cleaning.duplicates import ExactDuplicates, MinHashDuplicates
 from domadapt.builtin.cleaning.pii import Pii
+from domadapt.builtin.cleaning.repetition import Repetition
 from domadapt.builtin.cleaning.text import MinLength, MinLengthOptions
+from domadapt.builtin.cleaning.web_rules import FineWeb
 from domadapt.builtin.corpora.batches import Document, record_batches
 from domadapt.components import Benchmark, Cleaner, Reject, Source, Stage
 from domadapt.errors import DataError, StageError
@@ -220,6 +222,15 @@ def test_books_in_which_anything_is_missing_are_refused(spoiled: int, what: str)
 def test_books_that_differ_from_the_disk_are_refused() -> None:
     with pytest.raises(StageError, match=r"4 documents were kept, but 3 lie in the shards"):
         booked(*RIGHT).close(3, "corpus.domain")
+
+
+@pytest.mark.parametrize("cls", [Repetition, FineWeb])
+def test_a_document_that_repeats_itself_is_no_duplicate(tmp_path: Path, cls: type[Cleaner]) -> None:
+    line = "This line of the document is said again and again, word by word, until nobody listens."
+    rows = [(f"{line}\n\n" * 9 + f"{i}.", "") for i in range(5)]
+    good = [(f"Only one line {i}, which says what it says and is done with it.", "") for i in range(9)]
+    (account,) = build(tmp_path, [Given("one", [*rows, *good])], [cls()])["sources"]
+    assert (account["kept"], account["duplicates"], account["dropped"]) == (9, 0, 5)
 
 
 # sources that could hardly be read (faults F33)

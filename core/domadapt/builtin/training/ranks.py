@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 LOG, TORCHRUN = "ranks.log", "torchrun"
 GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.05
+_LOST = re.compile(r"Connection (closed|reset)|Broken pipe|recvValue|got 0 bytes|remote process exited|Timed out", re.I)
+"""What a rank says that misses another one."""
 _PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "DistBackendError", "Broken pipe")
 
 
@@ -226,9 +228,10 @@ def why(stage: str, folder: Path, code: int, dead: int | None) -> Exception:
         )
     if code < 0 and not (folder / TORCHRUN).exists():
         return _death(stage, 0, -code)
-    if dead is not None:
+    if dead is not None and all(_LOST.search(error["message"]) for error in written):
         found = re.search(rf"rank\s*: {dead} .*\n\s*exitcode\s*: -(\d+)", log)
         return _death(stage, dead, int(found[1]) if found else None)
+    told = next((e["message"] for e in written if not _LOST.search(e["message"])), told)
     last = (told.strip().splitlines() or ["it wrote nothing"])[-1]
     return StageError(f"{stage}: a rank failed with exit code {code}: {last} (all of it: {folder / LOG})")
 

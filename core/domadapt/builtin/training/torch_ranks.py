@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ def train_on_ranks(
 
     Raises what a rank raised, StageError for one that died or said nothing for too long.
     """
+    for old in stage.scratch.glob("attempt-*"):
+        shutil.rmtree(old, ignore_errors=True)
     folder = stage.scratch / f"attempt-{uuid.uuid4().hex[:8]}"
     folder.mkdir(parents=True)
     job = TorchJob(request, options, out, folder, stage.scratch, stage.key, stage.seed, newest)

@@ -97,7 +97,8 @@ class Trainee:
         if not self.peers.is_first:
             return None
         check_finite(gathered)
-        network, adapted = prepared(self.start, self.options)
+        with torch.random.fork_rng(devices=[]):  # fresh adapters are drawn; the training's generator must not notice
+            network, adapted = prepared(self.start, self.options)
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 if name in gathered:

@@ -63,3 +63,21 @@ def cpu_in_place_of_cuda() -> Iterator[None]:
             setattr(owner, name, replacement)
         stack.enter_context(_CudaMeansCpu())
         yield
+
+
+@contextlib.contextmanager
+def uncompiled() -> Iterator[None]:
+    """While Megatron is imported, which compiles the kernels of fusions that are not used here.
+
+    Without it, torch's compiler is imported for them: most of the time that a rank takes to start on a CPU.
+    """
+
+    def as_it_is(function: Callable[..., Any] | None = None, **_: Any) -> Any:
+        return function if function is not None else lambda decorated: decorated
+
+    compiler = torch.compile
+    torch.compile = as_it_is
+    try:
+        yield
+    finally:
+        torch.compile = compiler

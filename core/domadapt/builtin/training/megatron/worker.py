@@ -34,18 +34,20 @@ def _hear_nothing() -> None:
 
 
 def _train(job: Job, rank: Rank, queues: SyncManager) -> None:
-    with warnings.catch_warnings():
+    import torch
+
+    from domadapt.builtin.training.megatron.cpu import cpu_in_place_of_cuda, uncompiled
+
+    cuda = torch.cuda.is_available()
+    with warnings.catch_warnings(), contextlib.nullcontext() if cuda else uncompiled():
         warnings.simplefilter("ignore")  # Apex and Transformer Engine are missed at import
-        import torch
         from megatron.core import parallel_state, tensor_parallel
         from megatron.core.dist_checkpointing.strategies import filesystem_async
 
-        from domadapt.builtin.training.megatron.cpu import cpu_in_place_of_cuda
         from domadapt.builtin.training.megatron.loop import RankRun
 
     filesystem_async._results_queue = queues.Queue()
     torch.set_num_threads(job.threads)
-    cuda = torch.cuda.is_available()
     device = torch.device("cuda", rank.place.local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)

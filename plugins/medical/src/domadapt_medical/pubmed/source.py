@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from domadapt_medical.pubmed.citation import Citation
     from domadapt_medical.pubmed.stream import Piece
 
+AHEAD = 16
+"""Citations that a worker may hold: one takes it a third of a millisecond."""
+
 
 class PubmedOptions(Options):
     """Options of `medical.pubmed`."""
@@ -78,7 +81,7 @@ class PubmedSource(FileSource):
         files = ((name, (name, path)) for name, path in newest_first)
         pieces = ((piece.where, piece) for piece in parse_in_workers(read_file, files, reject, workers=1))
         met, deleted = Numbers(), Numbers()
-        for found in parse_in_workers(read_piece, pieces, reject):
+        for found in parse_in_workers(read_piece, pieces, reject, ahead=AHEAD):
             if isinstance(found, int):
                 deleted.add(found)
                 continue

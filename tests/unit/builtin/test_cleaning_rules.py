@@ -202,7 +202,7 @@ def test_a_share_just_under_its_threshold_passes() -> None:
     text = " ".join([*numbered(100, 100), *numbered(10, 100)])  # 10 of 110 words there before: 9.1 %
     assert failed(Repetition, text) == []
     strict = (0.09,) * 6
-    assert failed(Repetition, text, duplicate_ngrams=strict) == [f"duplicate {n}-grams" for n in range(5, 11)]
+    assert failed(Repetition, text, duplicate_ngrams=strict) == [f"repeated {n}-grams" for n in range(5, 11)]
 
 
 def test_a_phrase_that_occurs_once_is_no_repetition_however_short_the_text() -> None:

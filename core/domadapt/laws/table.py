@@ -46,7 +46,10 @@ class Table:
             raise DataError(
                 f"{self.where}: no column '{name}'; there is {known}. `--columns {name}=NAME` says what it is called"
             )
-        return self.columns[name]
+        column = self.columns[name]
+        if name not in TEXT and column.dtype.kind == "O" and len(column):
+            raise DataError(f"{self.where}: column '{name}': wanted numbers, came {column[0]!r}")
+        return column
 
     def where_known(self, *names: str) -> Table:
         """The rows in which all these columns have a value."""

@@ -497,7 +497,7 @@ class Launch(Section):
     """local: this machine; the training backend starts its ranks. torchrun: torchrun starts them, on one or several
     machines. slurm: a job that goes back into the queue when it is preempted."""
     nodes: Count = 1
-    """Machines that a training is spread over. More than 1 needs torchrun or slurm, and a folder that all of them see."""
+    """Machines that a training is spread over. More than 1 needs torchrun or slurm, and a folder all of them see."""
     gpus_per_node: Annotated[int, Field(ge=0, le=64)] | None = None
     """GPUs, and so ranks, of each machine. Default: all that are there; slurm must be told (0 for none)."""
     options: LaunchOptions = LaunchOptions()

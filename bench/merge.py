@@ -5,9 +5,11 @@
 
 A base and two descendants of it, bf16, sharded, with exact zeros and many equal magnitudes among their task vectors.
 Both sides merge them with the same configuration (arithmetic in fp32, stored as bf16; TIES and DARE at density 0.5),
-each merge a process of its own, the sides taking turns. Equality comes first, every entry: linear and task
-arithmetic bit for bit; TIES but where magnitudes tie at the threshold; slerp within one unit in the last place;
-DARE the share it keeps. Then the time:
+each merge a process of its own, the sides taking turns. Before each, for all alike, the parents are read and a file as
+large as a checkpoint is written and deleted: the parents are in the page cache, and its next pages are ones that
+this machine has (a virtual one may have given them back, and then waits for its host at every page, eight times as
+long as it takes to fill it). Equality comes first, every entry: linear and task arithmetic bit for bit; TIES but where
+magnitudes tie at the threshold; slerp within one unit in the last place; DARE the share it keeps. Then the time:
 
     ties dare_ties slerp linear task_arithmetic   mergekit-yaml's wall time over ours; neither hashes or syncs
     ties_vs_copy           our TIES over reading three checkpoints and writing one, kernels compiled before
@@ -101,8 +103,22 @@ class Bench:
         }
         self.number = 0
 
+    def settle(self) -> None:
+        """Bring the page cache into the same state before each process."""
+        buffer, spare = bytearray(1 << 20), self.folder / "spare"
+        for parent in self.parents:
+            for file in sorted(parent.glob("*.safetensors")):
+                with file.open("rb", buffering=0) as source:
+                    while source.readinto(buffer):
+                        pass
+        with spare.open("wb", buffering=0) as out:
+            for _ in range(0, self.num_bytes, len(buffer)):
+                out.write(buffer)
+        spare.unlink()
+
     def measure(self, command: Sequence[str]) -> Measured:
         """Run a command to its end. Raises SystemExit when it fails."""
+        self.settle()
         log = self.folder / "log"
         with log.open("wb") as output:
             started = time.perf_counter()

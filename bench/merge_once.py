@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +42,11 @@ def main() -> None:
     if not options.memory:
         sweep.write({options.out / str(i): candidate for i, candidate in enumerate(candidates)}, STAGE)  # type: ignore[arg-type]
         return
-    sweep.prepare(candidates)
+    with ThreadPoolExecutor(1) as pool:  # a network to fill is loaded meanwhile; here the import is all there is to it
+        prepared = pool.submit(sweep.prepare, candidates)
+        import torch  # noqa: F401
+
+        prepared.result()
     network = sweep.state_dict(candidates[0])
     for candidate in candidates[1:]:
         sweep.load_into(network, candidate)

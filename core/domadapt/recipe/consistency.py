@@ -54,8 +54,8 @@ def _corpus(recipe: Recipe, root: Node) -> _Found:
     if recipe.corpus.general:
         return
     needs, instead = [], []
-    if recipe.mix.replay > 0 and recipe.train.checkpoint is None:
-        needs.append(f"mix.replay is {recipe.mix.replay:g}{_by_default(root, 'mix', 'replay')}")
+    if recipe.mix.share > 0 and recipe.train.checkpoint is None:
+        needs.append(f"mix.replay is {recipe.mix.replay}{_by_default(root, 'mix', 'replay')}")
         instead.append("mix.replay: 0")
     if recipe.eval.perplexity:
         needs.append(f"eval.perplexity is true{_by_default(root, 'eval', 'perplexity')}")

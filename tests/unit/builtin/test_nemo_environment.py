@@ -33,7 +33,7 @@ pytestmark = [
 
 
 def run_there(program: list[str]) -> str:
-    done = subprocess.run([PYTHON, *program], capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run([PYTHON, *program], capture_output=True, text=True, timeout=2400, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from domadapt.builtin.merging.fast.routes import LANES, RANGE, Deltas, Flat, Gathered, Windows, narrow, ranges
+from domadapt.builtin.merging.fast.operators import NumpyArrays, Operators
+from domadapt.builtin.merging.fast.routes import (
+    LANES,
+    RANGE,
+    RUN,
+    Deltas,
+    Flat,
+    Gathered,
+    Step,
+    Windows,
+    narrow,
+    ranges,
+)
 from domadapt.builtin.object_code import Kernel, KernelModule, NoKernels
 
 if TYPE_CHECKING:
@@ -22,7 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Compiled", "NoKernels", "are_compiled", "load"]
 
 _FAST = "domadapt.builtin.merging.fast"
-KERNELS = KernelModule("merge", f"{_FAST}.kernels", uses=(f"{_FAST}.arithmetic", f"{_FAST}.compiled"))
+KERNELS = KernelModule(
+    "merge", f"{_FAST}.kernels", uses=(f"{_FAST}.arithmetic", f"{_FAST}.instructions", f"{_FAST}.compiled")
+)
 
 
 @functools.cache
@@ -36,7 +50,7 @@ def are_compiled() -> bool:
     return KERNELS.is_compiled()
 
 
-BLOCK = 2048
+BLOCK = 512
 NOWHERE = 0xFFFFFFFF
 
 
@@ -55,19 +69,31 @@ class Compiled:
         scratch = _scratch(3)
         for inputs, _ in _pieces([base, *models]):
             self._kernels["count_high"](
-                _at(inputs.addresses), _at(inputs.codes), len(models), inputs.size, rounded, _at(table), _at(scratch)
+                inputs.addresses_at, inputs.codes_at, len(models), inputs.size, rounded, _at(table), _at(scratch)
             )
         return table.sum(axis=1, dtype=np.int64)  # type: ignore[no-any-return]
 
     def count_low(self, base: Flat, model: Flat, wanted: Sequence[int]) -> NDArray[np.int64]:
         """See Route."""
         table = np.zeros((len(wanted), 1 << 16), np.uint32)
-        rows, scratch = np.array(wanted, np.uint32), _scratch(2)
+        rows, scratch = np.array(wanted, np.uint32), _scratch(3)
         for inputs, _ in _pieces([base, model]):
             self._kernels["count_low"](
-                _at(inputs.addresses), _at(inputs.codes), inputs.size, len(wanted), _at(rows), _at(table), _at(scratch)
+                inputs.addresses_at, inputs.codes_at, inputs.size, len(wanted), _at(rows), _at(table), _at(scratch)
             )
         return table.astype(np.int64)
+
+    def sample(self, base: Flat, models: Sequence[Flat], rounded: bool, runs: int) -> NDArray[np.uint32]:
+        """See Route."""
+        if not _in_place([base, *models]):
+            return Operators(NumpyArrays()).sample(base, models, rounded, runs)
+        inputs, scratch = _Inputs([base, *models]), _scratch(1)
+        found = np.empty((len(models), runs, RUN), np.uint32)
+        self._kernels["sample"](
+            inputs.addresses_at, inputs.codes_at, len(models), runs, RUN, inputs.size // runs, rounded,
+            _at(found), _at(scratch),
+        )  # fmt: skip
+        return found
 
     def gather(
         self, base: Flat, models: Sequence[Flat], rounded: bool, windows: Sequence[Windows], room: int
@@ -86,7 +112,7 @@ class Compiled:
         scratch = _scratch(4)
         for inputs, _ in _pieces([base, *models]):
             self._kernels["gather"](
-                _at(inputs.addresses), _at(inputs.codes), number, inputs.size, rounded,
+                inputs.addresses_at, inputs.codes_at, number, inputs.size, rounded,
                 num_windows, _at(bounds), _at(above), num_atoms, _at(atoms), _at(equal),
                 room, _at(found), _at(totals), _at(scratch),
             )  # fmt: skip
@@ -100,7 +126,7 @@ class Compiled:
         lanes, budget, scratch = np.zeros((2, LANES)), d.budgets[i : i + 1].copy(), _scratch(4)
         for inputs, start in _pieces([base, model]):
             self._kernels["kept_sums"](
-                _at(inputs.addresses), _at(inputs.codes), inputs.size, d.rounded, start,
+                inputs.addresses_at, inputs.codes_at, inputs.size, d.rounded, start,
                 int(d.modes[i]), int(d.thresholds[i]), _at(budget), int(d.keys.view(np.int64)[i]), int(d.cuts[i]),
                 _at(lanes), _at(scratch),
             )  # fmt: skip
@@ -112,21 +138,29 @@ class Compiled:
         relative = base is not None
         for inputs, _ in _pieces([base, *models] if relative else models):
             self._kernels["products"](
-                _at(inputs.addresses), _at(inputs.codes), len(models), inputs.size, rounded, relative,
+                inputs.addresses_at, inputs.codes_at, len(models), inputs.size, rounded, relative,
                 _at(lanes), _at(scratch),
             )  # fmt: skip
         return lanes
 
-    def merge_deltas(self, base: Flat, models: Sequence[Flat], deltas: Deltas, offset: int, out: Flat) -> list[int]:
+    def merge_deltas(self, base: Flat, models: Sequence[Flat], deltas: Deltas) -> Step:
         """See Route."""
-        d, inputs, output = deltas, _Inputs([base, *models]), _Output(out, len(models) + 2)
-        plan, scratch = np.array([d.elect, d.normalize, d.divisor, d.scale], np.float32), _scratch(len(models) + 6)
-        self._kernels["merge_deltas"](
-            _at(inputs.addresses), _at(inputs.codes), len(models), inputs.size, d.rounded, offset,
-            _at(d.modes), _at(d.thresholds), _at(d.budgets), _at(d.keys), _at(d.cuts), _at(d.factors), _at(d.weights),
-            _at(plan), output.address, output.code, _at(output.largest), _at(scratch),
-        )  # fmt: skip
-        return output.finish()
+        d, arrays, number = deltas, [base, *models], len(models)
+        plan, scratch = np.array([d.elect, d.normalize, d.divisor, d.scale], np.float32), _scratch(number + 6)
+        whole = _Inputs(arrays) if _in_place(arrays) else None
+        of_models = [_at(each) for each in (d.modes, d.thresholds, d.budgets, d.keys, d.cuts, d.factors, d.weights)]
+        kernel = self._kernels["merge_deltas"]
+
+        def step(start: int, end: int, out: Flat) -> list[int]:
+            inputs = whole or _Inputs([array[start:end] for array in arrays])
+            output = _Output(out, number + 2)
+            kernel(
+                inputs.addresses_at, inputs.codes_at, number, start if whole else 0, end - start, d.rounded, start,
+                *of_models, _at(plan), output.address, output.code, output.largest_at, _at(scratch),
+            )  # fmt: skip
+            return output.finish()
+
+        return step
 
     def combine(
         self, models: Sequence[Flat], weights: Sequence[float], divisor: float, fused: bool, rounded: bool, out: Flat
@@ -135,8 +169,8 @@ class Compiled:
         inputs, output, scratch = _Inputs(models), _Output(out, len(models) + 1), _scratch(2)
         numbers = np.array([*weights, divisor], np.float32)
         self._kernels["combine"](
-            _at(inputs.addresses), _at(inputs.codes), len(models), inputs.size, rounded, fused, _at(numbers),
-            output.address, output.code, _at(output.largest), _at(scratch),
+            inputs.addresses_at, inputs.codes_at, len(models), inputs.size, rounded, fused, _at(numbers),
+            output.address, output.code, output.largest_at, _at(scratch),
         )  # fmt: skip
         return output.finish()
 
@@ -145,8 +179,8 @@ class Compiled:
         inputs, output, scratch = _Inputs([base, *models]), _Output(out, len(models) + 2), _scratch(3)
         number = np.array([share], np.float32)
         self._kernels["stock"](
-            _at(inputs.addresses), _at(inputs.codes), len(models), inputs.size, _at(number),
-            output.address, output.code, _at(output.largest), _at(scratch),
+            inputs.addresses_at, inputs.codes_at, len(models), inputs.size, _at(number),
+            output.address, output.code, output.largest_at, _at(scratch),
         )  # fmt: skip
         return output.finish()
 
@@ -169,6 +203,7 @@ class _Inputs:
         assert all(array.size == self.size for array in self.arrays)
         self.addresses = np.array([_at(array) for array in self.arrays], np.int64)
         self.codes = np.array([array.dtype == np.float32 for array in self.arrays], np.int64)
+        self.addresses_at, self.codes_at = _at(self.addresses), _at(self.codes)
 
 
 def _readable(array: Flat) -> Flat:
@@ -177,11 +212,14 @@ def _readable(array: Flat) -> Flat:
     return array if array.flags.aligned and array.flags.c_contiguous else array.copy()
 
 
+def _in_place(arrays: Sequence[Flat]) -> bool:
+    return all(array.dtype != np.float16 and array.flags.aligned for array in arrays)
+
+
 def _pieces(arrays: Sequence[Flat]) -> Iterator[tuple[_Inputs, int]]:
     """Whole tensors where they can be read in place, else ranges, with their first entry."""
-    in_place = all(array.dtype != np.float16 and array.flags.aligned for array in arrays)
     size = arrays[0].size
-    for start, end in ranges(size, max(size, 1) if in_place else RANGE):
+    for start, end in ranges(size, max(size, 1) if _in_place(arrays) else RANGE):
         yield _Inputs([array[start:end] for array in arrays]), start
 
 
@@ -193,6 +231,7 @@ class _Output:
         self._written = np.empty(out.size, np.float32) if out.dtype == np.float16 else out
         self.address, self.code = _at(self._written), int(self._written.dtype == np.float32)
         self.largest = np.zeros(reported, np.uint32)
+        self.largest_at = _at(self.largest)
 
     def finish(self) -> list[int]:
         found: list[int] = self.largest.tolist()

@@ -20,7 +20,7 @@ from domadapt.builtin.merging.fast.methods import Context, Group, Method
 from domadapt.builtin.merging.fast.parents import Parents, stored_types
 from domadapt.builtin.merging.fast.routes import INFINITY_BITS, Flat, choose, num_threads, ranges
 from domadapt.builtin.merging.fast.thresholds import Thresholds
-from domadapt.builtin.merging.fast.writing import Writer, write_config
+from domadapt.builtin.merging.fast.writing import Writer, draining_of, write_config
 from domadapt.errors import AdaptError, Interrupted, StageError
 
 if TYPE_CHECKING:
@@ -110,37 +110,47 @@ def context_of(dtype: str, seed: int, device: str, work: int) -> Context:
     return Context(choose(device, work), Thresholds(dtype == "bfloat16"), seed, dtype == "bfloat16")
 
 
+Fill = Callable[[int, int, Flat], None]
+"""fill(start, end, out) puts entries [start, end) of a merged tensor into `out`, ranges in order."""
+
+
 class Merge(Protocol):
-    """Something that merges any tensor of its parents into any memory, a range at a time."""
+    """Something that merges any tensor of its parents into any memory, a range at a time.
+
+    in_ranges: whether it also works range by range, and not on the whole tensor at first.
+    """
 
     parents: Parents
     range_entries: int
+    in_ranges: bool
 
-    def merge(self, tensor: str, sink: Callable[[int, int], Flat], done: Callable[[Flat, int], None]) -> None:
-        """Merge a tensor: into what `sink(start, end)` gives, then `done(entries, start)`, ranges in order."""
+    def fill(self, tensor: str) -> Fill:
+        """What merges one tensor. It raises StageError where a value is not finite."""
 
 
 class Job:
     """One method with its settings over the parents: merges any tensor into any memory."""
+
+    in_ranges = True
 
     def __init__(self, method: Method, name: str, settings: Settings, parents: Parents, context: Context) -> None:
         self.method, self.name, self.settings = method, name, settings
         self.parents, self.context = parents, context
         self.range_entries = context.route.range_entries
 
-    def merge(self, tensor: str, sink: Callable[[int, int], Flat], done: Callable[[Flat, int], None]) -> None:
+    def fill(self, tensor: str) -> Fill:
         """See Merge."""
-        relative = self.method.uses_ancestor
         with np.errstate(all="ignore"):  # what is not finite is refused below, by name
             step = self.method.prepare(self.group(tensor), self.context)
-        for start, end in ranges(self.parents.stored(tensor).size, self.range_entries):
-            out = sink(start, end)
+
+        def filled(start: int, end: int, out: Flat) -> None:
             with np.errstate(all="ignore"):
                 largest = step(start, end, out)
             for place, bits in enumerate(largest):
                 if bits >= INFINITY_BITS:
-                    raise self.parents.non_finite(tensor, place, relative)
-            done(out, start)
+                    raise self.parents.non_finite(tensor, place, relative=self.method.uses_ancestor)
+
+        return filled
 
     def group(self, tensor: str) -> Group:
         """The tensor with its numbers, all that the method needs among them."""
@@ -166,20 +176,20 @@ def write_all(
     dtypes: what each stores.  threads: None for as many as there are.
     Raises Interrupted between two tensors when asked to stop.
     """
-    writers = {out: Writer(out, parents.plan(dtypes[out]), max_shard_bytes) for out in jobs}
+    plans = {out: parents.plan(dtypes[out]) for out in jobs}
+    draining = draining_of(sum(tensor.num_bytes for plan in plans.values() for tensor in plan))
+    writers = {out: Writer(out, plan, max_shard_bytes, draining) for out, plan in plans.items()}
     sizes = {name: parents.stored(name).size for name in parents.names}
+    # a range of the parents is read once for all that work in ranges; the others hold a whole tensor, one at a time
+    together = [[out for out, job in jobs.items() if job.in_ranges]]
+    together += [[out] for out, job in jobs.items() if not job.in_ranges]
 
     def work(name: str) -> int:
-        for out, job in jobs.items():
-            if not parents.is_merged(name):
-                writers[out].write(name, parents.buffer(name), 0)
-                continue
-            buffer = np.empty(min(sizes[name], job.range_entries), STORED[CODES[dtypes[out]]])
-            job.merge(
-                name,
-                lambda start, end, buffer=buffer: buffer[: end - start],  # type: ignore[misc]
-                lambda entries, start, out=out: writers[out].write(name, entries, start),  # type: ignore[misc]
-            )
+        for outs in together if parents.is_merged(name) else ():
+            _write_tensor(name, sizes[name], {writers[out]: (jobs[out], STORED[CODES[dtypes[out]]]) for out in outs})
+        if not parents.is_merged(name):
+            for writer in writers.values():
+                writer.write(name, parents.buffer(name), 0)
         return sizes[name]
 
     try:
@@ -187,9 +197,25 @@ def write_all(
         for out, writer in writers.items():
             writer.finish()
             write_config(out, parents.models[0].config, dtypes[out], OUTPUT in parents.names)
+        if draining is not None:
+            draining.finish()
     finally:
+        if draining is not None:
+            draining.close()
         for writer in writers.values():
             writer.close()
+
+
+def _write_tensor(name: str, size: int, jobs: Mapping[Writer, tuple[Merge, Any]]) -> None:
+    """Merge a tensor range by range, by all jobs. jobs: with the type that each writes."""
+    fills = [(writer, job.fill(name), dtype) for writer, (job, dtype) in jobs.items()]
+    step = min((job.range_entries for job, _ in jobs.values()), default=1)
+    buffers = {dtype: np.empty(min(size, step), dtype) for _, dtype in jobs.values()}
+    for start, end in ranges(size, step):
+        for writer, fill, dtype in fills:
+            out = buffers[dtype][: end - start]
+            fill(start, end, out)
+            writer.write(name, out, start)
 
 
 def _in_threads(work: Callable[[str], int], parents: Parents, total: int, threads: int, stage: Stage) -> None:

@@ -18,33 +18,45 @@ from domadapt.builtin.merging.fast.arithmetic import (
     BF16,
     BLOCK,
     LANES,
-    MAGNITUDE_BITS,
     RANDOM,
     add_bf16,
+    add_elected_bf16,
+    add_elected_fp32,
     add_fp32,
-    bits_of,
     decode,
     delta_bf16,
     delta_fp32,
-    doubles,
     draw,
     elect_bf16,
     elect_fp32,
-    elect_two_bf16,
-    elect_two_fp32,
     encode,
-    fused_add,
-    inlined,
     keep_bf16,
     keep_fp32,
-    longs,
-    pointer,
-    reals,
+    magnitude,
     to_bf16,
+)
+from domadapt.builtin.merging.fast.instructions import (
+    ROW,
+    both,
+    differing,
+    doubles,
+    either,
+    first_set,
+    fused_add,
+    inlined,
+    longs,
+    number_set,
+    pointer,
+    prefetch_line,
+    reals,
+    row_above,
+    row_between,
+    row_equal,
     words_at,
 )
 
-FEW = 16
+AHEAD = 4
+"""Runs of a sample that are asked for before they are read."""
 
 
 @inlined
@@ -53,6 +65,21 @@ def _base_and_delta(inputs, codes, k, start, base, delta, rounded):  # type: ign
     if rounded:
         return delta_bf16(base, inputs[k + 1], codes[k + 1], start, delta)
     return delta_fp32(base, inputs[k + 1], codes[k + 1], start, delta)
+
+
+@inlined
+def _sum(kept_blocks, models, rounded, total):  # type: ignore[no-untyped-def]
+    """The sum of all models' blocks."""
+    count = len(total)
+    for i in range(count):
+        total[i] = np.float32(0)
+    for k in range(models):
+        kept = kept_blocks[k * BLOCK : k * BLOCK + count]
+        for i in range(count):
+            total[i] += kept[i]
+    if rounded:
+        for i in range(count):
+            total[i] = to_bf16(total[i])
 
 
 def count_high(addresses, codes_at, models, size, rounded, table_at, scratch_at):  # type: ignore[no-untyped-def]
@@ -70,7 +97,7 @@ def count_high(addresses, codes_at, models, size, rounded, table_at, scratch_at)
         for k in range(models):
             _base_and_delta(inputs, codes, k, start, base, delta, rounded)
             for i in range(count):
-                bins[i] = np.uint32(bits_of(delta[i]) & MAGNITUDE_BITS) >> np.uint32(16)
+                bins[i] = magnitude(delta[i]) >> np.uint32(16)
             one = words_at(table_at + 4 * 32768 * 4 * k, 32768)
             two = words_at(table_at + 4 * 32768 * (4 * k + 1), 32768)
             three = words_at(table_at + 4 * 32768 * (4 * k + 2), 32768)
@@ -89,27 +116,48 @@ def count_low(addresses, codes_at, size, rows, wanted_at, table_at, scratch_at):
     """Count the lower 16 bits of |model - base| where the upper bits are those asked for.
 
     addresses, codes_at: of base and one model.  wanted_at: uint32 [rows], upper halves.  table_at: uint32
-    [rows, 65536], added to.  scratch_at: fp32 [2 * BLOCK].
+    [rows, 65536], added to.  scratch_at: fp32 [3 * BLOCK].
     """
     inputs, codes, wanted = longs(addresses, 2), longs(codes_at, 2), words_at(wanted_at, rows)
-    scratch = reals(scratch_at, 2 * BLOCK)
+    scratch, bits_at = reals(scratch_at, 2 * BLOCK), scratch_at + 8 * BLOCK
+    bit_block = words_at(bits_at, BLOCK)
     for start in range(0, size, BLOCK):
         count = min(BLOCK, size - start)
-        base, delta = scratch[:count], scratch[BLOCK : BLOCK + count]
+        base, delta, bits = scratch[:count], scratch[BLOCK : BLOCK + count], bit_block[:count]
         decode(inputs[0], codes[0], start, base, False)
         delta_fp32(base, inputs[1], codes[1], start, delta)
+        for i in range(count):
+            bits[i] = magnitude(delta[i])
         for row in range(rows):
-            high, counts = wanted[row], words_at(table_at + 4 * 65536 * row, 65536)
-            for some in range(0, count, FEW):
-                part = delta[some : min(some + FEW, count)]
-                hits = np.uint32(0)
-                for i in range(len(part)):  # hits are one in a hundred: look at a few entries at once
-                    hits += np.uint32(np.uint32(bits_of(part[i]) & MAGNITUDE_BITS) >> np.uint32(16) == high)
-                if hits:
-                    for i in range(len(part)):
-                        magnitude = np.uint32(bits_of(part[i]) & MAGNITUDE_BITS)
-                        if magnitude >> np.uint32(16) == high:
-                            counts[magnitude & np.uint32(0xFFFF)] += np.uint32(1)
+            first, counts = np.uint32(wanted[row] << np.uint32(16)), words_at(table_at + 4 * 65536 * row, 65536)
+            for some in range(0, count, ROW):
+                there = np.uint32(0xFFFFFFFF) if count - some >= ROW else np.uint32((1 << (count - some)) - 1)
+                hits = both(row_between(bits_at + 4 * some, first, np.uint32(first + 0xFFFF)), there)
+                while hits != np.uint32(0):
+                    counts[bits[some + first_set(hits)] & np.uint32(0xFFFF)] += np.uint32(1)
+                    hits = both(hits, np.uint32(hits - np.uint32(1)))
+
+
+def sample(addresses, codes_at, models, runs, length, step, rounded, found_at, scratch_at):  # type: ignore[no-untyped-def]
+    """Write the magnitude bits of the first `length` of every `step` entries of |model - base|.
+
+    addresses, codes_at: of base and the models.  length: at most a block.  found_at: uint32 [models, runs, length].
+    scratch_at: fp32 [2 * length].
+    """
+    inputs, codes = longs(addresses, models + 1), longs(codes_at, models + 1)
+    scratch, found = reals(scratch_at, 2 * length), words_at(found_at, models * runs * length)
+    base, delta = scratch[:length], scratch[length:]
+    for run in range(runs):
+        start = run * step
+        for k in range(models + 1):  # each run is a miss of every cache: several are waited for at once
+            width = 4 if codes[k] else 2
+            for line in range(0, length * width, 64):
+                prefetch_line(inputs[k] + (start + AHEAD * step) * width + line)
+        decode(inputs[0], codes[0], start, base, rounded)
+        for k in range(models):
+            _base_and_delta(inputs, codes, k, start, base, delta, rounded)
+            for i in range(length):
+                found[(k * runs + run) * length + i] = magnitude(delta[i])
 
 
 def gather(  # type: ignore[no-untyped-def]
@@ -122,16 +170,15 @@ def gather(  # type: ignore[no-untyped-def]
     above_at: int64 [models, num_windows], how many are larger than the last.  atoms_at: uint32 [models, num_atoms],
     magnitudes that are counted, not gathered; equal_at: int64 [models, num_atoms].  found_at: uint32 [models, room],
     the rest, in order; totals_at: int64 [models], how many (more than `room` when not all were kept).
-    scratch_at: fp32 [4 * BLOCK].
+    scratch_at: fp32 [3 * BLOCK].
     """
     inputs, codes = longs(addresses, models + 1), longs(codes_at, models + 1)
     totals = longs(totals_at, models)
-    scratch, bit_block = reals(scratch_at, 2 * BLOCK), words_at(scratch_at + 8 * BLOCK, BLOCK)
-    inside_block = words_at(scratch_at + 12 * BLOCK, BLOCK)
+    scratch, bits_at = reals(scratch_at, 2 * BLOCK), scratch_at + 8 * BLOCK
+    bit_block = words_at(bits_at, BLOCK)
     for start in range(0, size, BLOCK):
         count = min(BLOCK, size - start)
-        base, delta = scratch[:count], scratch[BLOCK : BLOCK + count]
-        bits, inside = bit_block[:count], inside_block[:count]
+        base, delta, bits = scratch[:count], scratch[BLOCK : BLOCK + count], bit_block[:count]
         decode(inputs[0], codes[0], start, base, rounded)
         for k in range(models):
             windows = words_at(windows_at + 8 * num_windows * k, 2 * num_windows)
@@ -140,28 +187,27 @@ def gather(  # type: ignore[no-untyped-def]
             atoms = words_at(atoms_at + 4 * num_atoms * k, num_atoms)
             _base_and_delta(inputs, codes, k, start, base, delta, rounded)
             for i in range(count):
-                bits[i] = np.uint32(bits_of(delta[i]) & MAGNITUDE_BITS)
-                inside[i] = np.uint32(0)
-            for w in range(num_windows):
-                first, last = windows[2 * w], windows[2 * w + 1]
-                width, larger = np.uint32(last - first), np.uint32(0)
-                for i in range(count):
-                    larger += np.uint32(bits[i] > last)
-                    inside[i] |= np.uint32(np.uint32(bits[i] - first) <= width)
-                above[w] += larger
-            for j in range(num_atoms):
-                atom, same = atoms[j], np.uint32(0)
-                for i in range(count):
-                    same += np.uint32(bits[i] == atom)
-                    inside[i] &= np.uint32(bits[i] != atom)
-                equal[j] += same
+                bits[i] = magnitude(delta[i])
             found, number = words_at(found_at + 4 * room * k, room), totals[k]
-            if number + count < room:
-                for i in range(count):  # every magnitude is written, the next one over it unless it is to stay
-                    found[number] = bits[i]
-                    number += np.int64(inside[i])
-            else:
-                number = room + 1
+            if number + count > room:
+                totals[k] = room + 1
+                continue
+            for row in range(0, count, ROW):
+                at = bits_at + 4 * row
+                there = np.uint32(0xFFFFFFFF) if count - row >= ROW else np.uint32((1 << (count - row)) - 1)
+                inside = np.uint32(0)
+                for w in range(num_windows):
+                    above[w] += number_set(both(row_above(at, windows[2 * w + 1]), there))
+                    inside = either(inside, row_between(at, windows[2 * w], windows[2 * w + 1]))
+                inside = both(inside, there)
+                for j in range(num_atoms):
+                    same = both(row_equal(at, atoms[j]), there)
+                    equal[j] += number_set(same)
+                    inside = both(inside, differing(same, np.uint32(0xFFFFFFFF)))
+                while inside != np.uint32(0):
+                    found[number] = bits[row + first_set(inside)]
+                    number += 1
+                    inside = both(inside, np.uint32(inside - np.uint32(1)))
             totals[k] = number
 
 
@@ -201,13 +247,14 @@ def kept_sums(  # type: ignore[no-untyped-def]
 
 
 def merge_deltas(  # type: ignore[no-untyped-def]
-    addresses, codes_at, models, size, rounded, offset, modes_at, thresholds_at, budgets_at, keys_at, cuts_at,
+    addresses, codes_at, models, first, size, rounded, offset, modes_at, thresholds_at, budgets_at, keys_at, cuts_at,
     factors_at, weights_at, plan_at, out, out_code, largest_at, scratch_at,
 ):  # fmt: skip
     """Write base + lambda * (sum of weighted, sparsified task vectors [/ divisor]) of one range.
 
-    addresses, codes_at: of base and the models.  For each model: modes, thresholds (uint32), budgets (int64,
-    reduced by what was kept), keys and cuts (uint64), factors (fp32, of rescaling), weights (fp32).
+    addresses, codes_at: of base and the models.  first: the range's first entry there; offset: in the tensor.  For
+    each model: modes, thresholds (uint32), budgets (int64, reduced by what was kept), keys and cuts (uint64),
+    factors (fp32, of rescaling), weights (fp32).
     plan_at: fp32 [4]: whether signs are elected, whether to divide, the divisor where signs are not elected, lambda.
     largest_at: uint32 [models + 2], largest magnitude bits of each input and of the output.
     scratch_at: fp32 [(models + 6) * BLOCK].
@@ -227,48 +274,43 @@ def merge_deltas(  # type: ignore[no-untyped-def]
         count = min(BLOCK, size - start)
         base, delta = scratch[:count], scratch[BLOCK : BLOCK + count]
         total, divisor = scratch[2 * BLOCK : 2 * BLOCK + count], scratch[3 * BLOCK : 3 * BLOCK + count]
-        largest[0] = max(largest[0], decode(inputs[0], codes[0], start, base, rounded))
+        largest[0] = max(largest[0], decode(inputs[0], codes[0], first + start, base, rounded))
         for k in range(models):
             kept = kept_blocks[k * BLOCK : k * BLOCK + count]
             mode, threshold, budget = modes[k], thresholds[k], budgets[k]
             if mode == RANDOM:
                 draw(words, keys[k], offset + start)
-            seen = _base_and_delta(inputs, codes, k, start, base, delta, rounded)
+            seen = _base_and_delta(inputs, codes, k, first + start, base, delta, rounded)
             if rounded:
                 budgets[k] = keep_bf16(delta, kept, mode, threshold, budget, draws, cuts[k], factors[k], weights[k])
             else:
                 budgets[k] = keep_fp32(delta, kept, mode, threshold, budget, draws, cuts[k], factors[k], weights[k])
             largest[k + 1] = max(largest[k + 1], seen)
-        if not elect:
+        if elect and models == 2:
+            if rounded:
+                add_elected_bf16(
+                    base, kept_blocks[:count], kept_blocks[BLOCK : BLOCK + count], weights, normalize, scale
+                )
+            else:
+                add_elected_fp32(
+                    base, kept_blocks[:count], kept_blocks[BLOCK : BLOCK + count], weights, normalize, scale
+                )
+        else:
+            if not elect:
+                _sum(kept_blocks, models, rounded, total)
+                for i in range(count):
+                    divisor[i] = plan[2]
+            elif rounded:
+                elect_bf16(kept_blocks, weights, total, divisor, scratch[4 * BLOCK : 4 * BLOCK + count])
+            else:
+                elect_fp32(kept_blocks, weights, total, divisor, scratch[4 * BLOCK : 4 * BLOCK + count])
+            if rounded:
+                add_bf16(base, total, divisor, normalize, scale)
+            else:
+                add_fp32(base, total, divisor, normalize, scale)
+        if rounded and out_code != BF16:
             for i in range(count):
-                total[i] = np.float32(0)
-                divisor[i] = plan[2]
-            for k in range(models):
-                kept = kept_blocks[k * BLOCK : k * BLOCK + count]
-                for i in range(count):
-                    total[i] += kept[i]
-            if rounded:
-                for i in range(count):
-                    total[i] = to_bf16(total[i])
-        elif models == 2:
-            first, second = kept_blocks[:count], kept_blocks[BLOCK : BLOCK + count]
-            if rounded:
-                elect_two_bf16(first, second, weights, total, divisor)
-            else:
-                elect_two_fp32(first, second, weights, total, divisor)
-        else:
-            signs = scratch[4 * BLOCK : 4 * BLOCK + count]
-            if rounded:
-                elect_bf16(kept_blocks, weights, total, divisor, signs)
-            else:
-                elect_fp32(kept_blocks, weights, total, divisor, signs)
-        if rounded:
-            add_bf16(base, total, divisor, normalize, scale)
-            if out_code != BF16:
-                for i in range(count):
-                    base[i] = to_bf16(base[i])
-        else:
-            add_fp32(base, total, divisor, normalize, scale)
+                base[i] = to_bf16(base[i])
         largest[models + 1] = max(largest[models + 1], encode(base, out, out_code, start))
 
 
@@ -364,5 +406,5 @@ def stock(addresses, codes_at, models, size, share_at, out, out_code, largest_at
         largest[models + 1] = max(largest[models + 1], encode(total, out, out_code, start))
 
 
-KERNELS = (count_high, count_low, gather, kept_sums, merge_deltas, combine, products, stock)
+KERNELS = (count_high, count_low, sample, gather, kept_sums, merge_deltas, combine, products, stock)
 """What `compiled` compiles."""

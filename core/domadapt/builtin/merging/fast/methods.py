@@ -15,12 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from domadapt.builtin.merging.fast.routes import MAGNITUDE, NONE, RANDOM, Deltas, Flat, Route
+from domadapt.builtin.merging.fast.routes import MAGNITUDE, NONE, RANDOM, Deltas, Flat, Route, Step
 from domadapt.builtin.merging.fast.thresholds import Thresholds
 
 Numbers = Mapping[str, Any]
-Step = Callable[[int, int, Flat], list[int]]
-"""step(start, end, out) merges entries [start, end) into `out`; see Route for what it returns."""
 
 COLLINEAR = np.float32(0.9995)
 NO_NORM = 1e-8
@@ -140,13 +138,8 @@ def _merged_deltas(
     deltas = _weighted(group, context, elect, bool(shared.get("normalize", normalize)), shared.get("lambda", 1.0))
     if sparsify:
         _sparsify(deltas, group, context, sparsify, bool(shared.get("rescale", rescale)))
-
-    def step(start: int, end: int, out: Flat) -> list[int]:
-        assert group.base is not None
-        entries = [model[start:end] for model in group.models]
-        return context.route.merge_deltas(group.base[start:end], entries, deltas, start, out)
-
-    return step
+    assert group.base is not None
+    return context.route.merge_deltas(group.base, group.models, deltas)
 
 
 def _weighted(group: Group, context: Context, elect: bool, normalize: bool, scale: float) -> Deltas:

@@ -19,8 +19,12 @@ from domadapt.builtin.merging.fast.routes import (
     NONE,
     RANDOM,
     RANGE,
+    RUN,
     Deltas,
     Flat,
+    Gathered,
+    Step,
+    Windows,
     narrow,
 )
 
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Array = Any
+LARGEST_BLOCK = 24 << 20
 GAMMA, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -36,17 +41,24 @@ class NumpyArrays:
 
     name: Literal["kernels", "operators", "gpu"] = "operators"
     chunk = 1 << 15
+    gathers = True
     int32: Any = np.int32
     float32: Any = np.float32
     float64: Any = np.float64
 
-    def load(self, entries: Flat) -> Array:
-        """Entries as fp32; may be the entries themselves."""
+    def __init__(self) -> None:
+        # glibc gives memory above a threshold back to the system at once, and gets it anew, page by page, for every
+        # temporary array; the threshold is the size of the largest block that was ever given back
+        np.empty(LARGEST_BLOCK, np.uint8)
+
+    def load(self, entries: Flat) -> tuple[Array, int]:
+        """Entries as fp32, in memory of their own, and the largest bits of a magnitude among them."""
         if entries.dtype == np.uint16:
             words = entries.astype(np.uint32)
             words <<= np.uint32(16)
-            return words.view(np.float32)
-        return entries.astype(np.float32, copy=False)
+            return words.view(np.float32), _largest(entries) << 16
+        loaded = entries.astype(np.float32)
+        return loaded, _largest(loaded.view(np.uint32))
 
     def store(self, entries: Array, out: Flat) -> int:
         """Write fp32 entries in the type of `out`; the largest magnitude bits written."""
@@ -54,10 +66,15 @@ class NumpyArrays:
             return narrow(entries, out)
         if out.dtype == np.uint16:
             words = entries.view(np.uint32)
-            out[:] = (words + np.uint32(0x7FFF) + ((words >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-            return int((out & np.uint16(0x7FFF)).max()) << 16
+            rounded = words >> np.uint32(16)
+            rounded &= np.uint32(1)
+            rounded += np.uint32(0x7FFF)
+            rounded += words
+            rounded >>= np.uint32(16)
+            out[:] = rounded
+            return _largest(out) << 16
         out[:] = entries
-        return int(_magnitudes(self, entries).max())
+        return _largest(out.view(np.uint32))
 
     def full(self, count: int, number: float) -> Array:
         """A number, repeated."""
@@ -74,6 +91,18 @@ class NumpyArrays:
     def astype(self, array: Array, dtype: Any) -> Array:
         """An array in another type."""
         return array.astype(dtype)
+
+    def flags(self, condition: Array) -> Array:
+        """int32: all bits where a condition holds, none elsewhere."""
+        return np.negative(condition.view(np.int8)).astype(np.int32)
+
+    def positive_part(self, entries: Array) -> Array:
+        """What is larger than 0, else 0 of either sign; in place."""
+        return np.maximum(entries, np.float32(0), out=entries)
+
+    def number_of(self, condition: Array) -> int:
+        """How often a condition holds."""
+        return int(np.count_nonzero(condition))
 
     def draws(self, key: int, start: int, count: int) -> Array:
         """32-bit draws for entries from `start` (even): SplitMix64, two a word."""
@@ -114,6 +143,7 @@ class TorchArrays:
 
     name: Literal["kernels", "operators", "gpu"] = "gpu"
     chunk = 1 << 24
+    gathers = False
 
     def __init__(self, device: str) -> None:
         import torch
@@ -122,20 +152,22 @@ class TorchArrays:
         self.int32, self.float32, self.float64 = torch.int32, torch.float32, torch.float64
         torch.empty(1, device=self._device)
 
-    def load(self, entries: Flat) -> Array:
+    def load(self, entries: Flat) -> tuple[Array, int]:
         """See NumpyArrays."""
         if entries.dtype == np.uint16:
             # a copy: the memory map cannot be written, which torch does not know
             halves = self._torch.from_numpy(entries.view(np.int16).copy()).to(self._device)
-            return (halves.to(self.int32) << 16).view(self.float32)
-        return self._torch.from_numpy(entries.astype(np.float32)).to(self._device)
+            loaded = (halves.to(self.int32) << 16).view(self.float32)
+        else:
+            loaded = self._torch.from_numpy(entries.astype(np.float32)).to(self._device)
+        return loaded, int(_magnitudes(self, loaded).max())
 
     def store(self, entries: Array, out: Flat) -> int:
         """See NumpyArrays."""
         if out.dtype == np.uint16:
             halves = entries.to(self._torch.bfloat16)
             out[:] = halves.view(self._torch.int16).cpu().numpy().view(np.uint16)
-            return int((out & np.uint16(0x7FFF)).max()) << 16
+            return _largest(out) << 16
         if out.dtype == np.float16:
             return narrow(entries.cpu().numpy(), out)
         out[:] = entries.cpu().numpy()
@@ -156,6 +188,18 @@ class TorchArrays:
     def astype(self, array: Array, dtype: Any) -> Array:
         """See NumpyArrays."""
         return array.to(dtype)
+
+    def flags(self, condition: Array) -> Array:
+        """See NumpyArrays."""
+        return -condition.to(self.int32)
+
+    def positive_part(self, entries: Array) -> Array:
+        """See NumpyArrays."""
+        return entries.clamp_(min=0)
+
+    def number_of(self, condition: Array) -> int:
+        """See NumpyArrays."""
+        return int(condition.sum())
 
     def draws(self, key: int, start: int, count: int) -> Array:
         """See NumpyArrays; int64, because torch has no unsigned arithmetic: additions and products wrap alike."""
@@ -180,6 +224,13 @@ class TorchArrays:
 
 def _signed(word: int) -> int:
     return word - (1 << 64) if word >= 1 << 63 else word
+
+
+def _largest(bits: NDArray[Any]) -> int:
+    """The largest magnitude among bits of numbers, signs being their highest bit, without a temporary array."""
+    top = 1 << (8 * bits.itemsize - 1)
+    unsigned = int(bits.max())
+    return max(unsigned - top, int(bits.view(f"i{bits.itemsize}").max())) if unsigned >= top else unsigned
 
 
 def _magnitudes(xp: Any, entries: Array) -> Array:
@@ -218,13 +269,28 @@ class Operators:
                 np.add.at(row, hits, 1)
         return table
 
-    def magnitudes(self, base: Flat, model: Flat, rounded: bool) -> Array:
-        """Magnitude bits of a task vector that is small enough for one chunk."""
-        b, _ = self._load(base, rounded)
-        return _magnitudes(self._xp, self._delta(b, model, rounded)[0])
+    def sample(self, base: Flat, models: Sequence[Flat], rounded: bool, runs: int) -> NDArray[np.uint32]:
+        """See Route."""
+        step = base.size // runs
+        ours, *others = (a[: step * runs].reshape(runs, step)[:, :RUN].reshape(-1) for a in (base, *models))
+        b, _ = self._load(ours, rounded)
+        deltas = (self._delta(b, entries, rounded)[0] for entries in others)
+        found = [self._xp.numbers(_magnitudes(self._xp, delta)).view(np.uint32) for delta in deltas]
+        return np.stack(found).reshape(len(models), runs, RUN)
 
-    def gather(self, *arguments: Any) -> None:
-        """See Route: counting is no slower here."""
+    def gather(
+        self, base: Flat, models: Sequence[Flat], rounded: bool, windows: Sequence[Windows], room: int
+    ) -> list[Gathered] | None:
+        """See Route."""
+        if not self._xp.gathers:
+            return None
+        gathered = [_Gathering(where) for where in windows]
+        for start, end in self._chunks(base):
+            b, _ = self._load(base[start:end], rounded)
+            for some, model in zip(gathered, models, strict=True):
+                delta, _ = self._delta(b, model[start:end], rounded)
+                some.add(_magnitudes(self._xp, delta).view(np.uint32))
+        return [some.result() for some in gathered] if all(some.size <= room for some in gathered) else None
 
     def kept_sums(self, base: Flat, model: Flat, deltas: Deltas, index: int) -> NDArray[np.float64]:
         """See Route."""
@@ -232,9 +298,9 @@ class Operators:
         for start, end in self._chunks(base):
             b, _ = self._load(base[start:end], deltas.rounded)
             delta, _ = self._delta(b, model[start:end], deltas.rounded)
+            lanes[0] = xp.lane_sums(lanes[0], xp.astype(abs(delta), xp.float64))
             kept, budget = self._keep(delta, deltas, index, budget, start)
-            for row, entries in enumerate((delta, kept)):
-                lanes[row] = xp.lane_sums(lanes[row], xp.astype(abs(entries), xp.float64))
+            lanes[1] = xp.lane_sums(lanes[1], xp.astype(abs(kept), xp.float64))
         return lanes
 
     def products(self, base: Flat | None, models: Sequence[Flat], rounded: bool) -> NDArray[np.float64]:
@@ -252,8 +318,13 @@ class Operators:
                     lanes[j, k] = xp.lane_sums(lanes[j, k], wide[j] * wide[k])
         return lanes
 
-    def merge_deltas(self, base: Flat, models: Sequence[Flat], deltas: Deltas, offset: int, out: Flat) -> list[int]:
+    def merge_deltas(self, base: Flat, models: Sequence[Flat], deltas: Deltas) -> Step:
         """See Route."""
+        return lambda start, end, out: self._merged_deltas(
+            base[start:end], [model[start:end] for model in models], deltas, start, out
+        )
+
+    def _merged_deltas(self, base: Flat, models: Sequence[Flat], deltas: Deltas, offset: int, out: Flat) -> list[int]:
         d, largest = deltas, [0] * (len(models) + 2)
         for start, end in self._chunks(out):
             b, largest[0] = self._load(base[start:end], d.rounded, largest[0])
@@ -264,13 +335,24 @@ class Operators:
                 d.budgets[k] = budget
                 if d.factors[k] != 1:
                     kept = self._rounded(kept * float(d.factors[k]), d.rounded)
-                rows.append(self._rounded(kept * float(d.weights[k]), d.rounded))
-            total, divisor = self._elected(rows, d) if d.elect else (self._sum(rows, d.rounded), float(d.divisor))
+                kept *= float(d.weights[k])
+                rows.append(self._rounded(kept, d.rounded))
+            total = self._sum(rows, d.rounded)
+            # where the sum is negative all is worked on with its sign changed, which changes no rounding
+            signs = total.view(self._xp.int32) & -0x80000000 if d.elect else None
+            divisor: Any = float(d.divisor)
+            if signs is not None:
+                total, divisor = self._elected(rows, signs, d)
             if d.normalize:
-                total = self._rounded(total / divisor, d.rounded)
+                total /= divisor
+                total = self._rounded(total, d.rounded)
             if d.scale != 1:
                 total = self._rounded(total * float(d.scale), d.rounded)
-            merged = self._rounded(b + total, d.rounded)
+            if signs is not None:
+                bits = total.view(self._xp.int32)
+                bits ^= signs
+            total += b
+            merged = self._rounded(total, d.rounded)
             largest[-1] = max(largest[-1], self._xp.store(merged, out[start:end]))
         return largest
 
@@ -310,14 +392,15 @@ class Operators:
             yield start, min(start + self._xp.chunk, entries.size)
 
     def _load(self, entries: Flat, rounded: bool, largest: int = 0) -> tuple[Array, int]:
-        loaded = self._xp.load(entries)
-        largest = max(largest, int(_magnitudes(self._xp, loaded).max()))
+        loaded, here = self._xp.load(entries)
+        largest = max(largest, here)
         narrower = rounded and entries.dtype != np.uint16 and largest < INFINITY_BITS
         return self._rounded(loaded, narrower), largest
 
     def _delta(self, base: Array, entries: Flat, rounded: bool, largest: int = 0) -> tuple[Array, int]:
-        loaded, largest = self._load(entries, rounded, largest)
-        return self._rounded(loaded - base, rounded), largest
+        delta, largest = self._load(entries, rounded, largest)
+        delta -= base
+        return self._rounded(delta, rounded), largest
 
     def _rounded(self, entries: Array, rounded: bool) -> Array:
         """Entries rounded to bf16, ties to even, when asked for."""
@@ -334,18 +417,15 @@ class Operators:
             return self._where(xp.draws(int(deltas.keys[k]), start, len(delta)) < int(deltas.cuts[k]), delta), budget
         assert mode == MAGNITUDE
         magnitudes, threshold = _magnitudes(xp, delta), int(deltas.thresholds[k])
-        keep = magnitudes > threshold
-        if budget:
-            equal = magnitudes == threshold
-            number = int(equal.sum())
-            if number > budget:
-                # lowest index first, as in the kernels
-                equal = xp.numbers(equal).copy()
-                equal[np.flatnonzero(equal)[budget:]] = False
-                equal = keep.new_tensor(equal) if hasattr(keep, "new_tensor") else equal
-            keep = keep | equal
-            budget -= min(number, budget)
-        return self._where(keep, delta), budget
+        if not budget:
+            return self._where(magnitudes > threshold, delta), budget
+        keep, equal = magnitudes >= threshold, magnitudes == threshold
+        number = xp.number_of(equal)
+        if number > budget:  # lowest index first, as in the kernels
+            last = int(np.flatnonzero(xp.numbers(equal))[budget - 1])
+            equal[: last + 1] = False
+            keep ^= equal
+        return self._where(keep, delta), budget - min(number, budget)
 
     def _sum(self, rows: Sequence[Array], rounded: bool) -> Array:
         total = rows[0] + 0.0
@@ -353,18 +433,50 @@ class Operators:
             total = total + row
         return self._rounded(total, rounded)
 
-    def _elected(self, rows: Sequence[Array], deltas: Deltas) -> tuple[Array, Array]:
+    def _elected(self, rows: Sequence[Array], signs: Array, deltas: Deltas) -> tuple[Array, Array]:
+        """The sum of what agrees with the elected signs, without that sign, and the sum of its models' weights."""
         xp = self._xp
-        positive = self._sum(rows, deltas.rounded) >= 0
-        total, divisor = xp.full(len(positive), 0.0), xp.full(len(positive), 0.0)
+        total, divisor = xp.full(len(signs), 0.0), xp.full(len(signs), 0.0)
         for row, weight in zip(rows, deltas.weights, strict=True):
-            agrees = ((row > 0) == positive) & (row != 0)
-            total += self._where(agrees, row)
-            divisor += xp.astype(agrees, xp.float32) * float(weight)
+            bits = row.view(xp.int32)
+            bits ^= signs
+            total += xp.positive_part(row)
+            divisor += xp.astype(row > 0, xp.float32) * float(weight)
         total, divisor = self._rounded(total, deltas.rounded), self._rounded(divisor, deltas.rounded)
-        return total, divisor + xp.astype(divisor == 0, xp.float32)
+        divisor += xp.astype(divisor == 0, xp.float32)
+        return total, divisor
 
     def _where(self, condition: Array, entries: Array) -> Array:
-        """Entries where the condition holds, 0 elsewhere; numpy's own `where` takes eight times as long."""
-        xp = self._xp
-        return (entries.view(xp.int32) & -xp.astype(condition, xp.int32)).view(xp.float32)
+        """Entries where the condition holds, 0 elsewhere, in place; numpy's own `where` takes eight times as long."""
+        bits = entries.view(self._xp.int32)
+        bits &= self._xp.flags(condition)
+        return entries
+
+
+class _Gathering:
+    """What one model's chunks hold in its windows."""
+
+    def __init__(self, where: Windows) -> None:
+        self._where = where
+        self._found: list[NDArray[np.uint32]] = []
+        self._above, self._equal = [0] * len(where.ranges), [0] * len(where.atoms)
+        self.size = 0
+
+    def add(self, bits: NDArray[np.uint32]) -> None:
+        """Look at the magnitude bits of a chunk."""
+        inside = None
+        for place, (first, last) in enumerate(self._where.ranges):
+            self._above[place] += int(np.count_nonzero(bits > np.uint32(last)))
+            here = bits - np.uint32(first) <= np.uint32(last - first)
+            inside = here if inside is None else np.logical_or(inside, here, out=inside)
+        some = bits[inside]
+        for place, atom in enumerate(self._where.atoms):
+            equal = some == np.uint32(atom)
+            self._equal[place] += int(np.count_nonzero(equal))
+            some = some[~equal]
+        self._found.append(some)
+        self.size += some.size
+
+    def result(self) -> Gathered:
+        """All of it."""
+        return Gathered(np.concatenate(self._found), self._above, self._equal)

@@ -108,11 +108,18 @@ class Parents:
         return sum(self.stored(name).size for name in self.names)
 
     def by_size(self, threads: int) -> Iterator[str]:
-        """Names in the order to work on them: the few that could keep one thread busy at the end first."""
+        """Names in the order to work on them: the few that could keep one thread busy at the end first.
+
+        The others are divided among the threads, so that each has files of its own to write: a file takes one write
+        at a time.
+        """
         sizes = {name: self.stored(name).size for name in self.names}
         large = sum(sizes.values()) / max(1, 4 * threads)
         yield from sorted((n for n in self.names if sizes[n] > large), key=lambda n: -sizes[n])
-        yield from (name for name in self.names if sizes[name] <= large)
+        small = [name for name in self.names if sizes[name] <= large]
+        part = max(1, -(-len(small) // threads))
+        for place in range(part):
+            yield from small[place::part]
 
     def non_finite(self, name: str, place: int, relative: bool) -> StageError:
         """The refusal of a value that is not finite. place: of the input, counting the ancestor when `relative`."""

@@ -7,7 +7,7 @@ than most merges). Operators need neither: numpy on the CPU, about five times sl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 Flat = Any
 """The entries of a tensor, one dimension: uint16 (bf16), float16 or float32."""
-RANGE = 1 << 18
-"""Entries between two writes: a multiple of every block; the output's buffer stays in the second-level cache."""
+Step = Callable[[int, int, Flat], list[int]]
+"""step(start, end, out) merges entries [start, end) of a tensor into `out`; see Route for what it returns."""
+RANGE = 1 << 17
+"""Entries between two writes: a multiple of every block; what is read of the parents for several candidates, and the
+output's buffer, stay in the second-level cache."""
 NONE, MAGNITUDE, RANDOM = 0, 1, 2
 """How a task vector is sparsified."""
 LANES = 64
+RUN = 128
+"""Entries of a sample that lie together: each run costs a search for its page, which takes longer than reading it."""
 INFINITY_BITS = 0x7F800000
 COMPILING = 1_000_000_000
 """Entries that operators read in the time that compiling the kernels takes, ten to fifteen seconds."""
@@ -70,7 +75,7 @@ class Gathered(NamedTuple):
 
 
 class Route(Protocol):
-    """The passes of merging. Inputs and `out` are flat; `out` is a range, its inputs the same range.
+    """The passes of merging. Inputs and `out` are flat; `out` is a range, its inputs the same range but for steps.
 
     Passes that write return the largest magnitude bits (fp32) of each input and, last, of the output.
     """
@@ -83,6 +88,9 @@ class Route(Protocol):
 
     def count_low(self, base: Flat, model: Flat, wanted: Sequence[int]) -> NDArray[np.int64]:
         """How often each lower half occurs with each of the wanted upper halves, [len(wanted), 65536]."""
+
+    def sample(self, base: Flat, models: Sequence[Flat], rounded: bool, runs: int) -> NDArray[np.uint32]:
+        """Magnitude bits of some of each task vector: `runs` times RUN entries, evenly spread, [N, runs, RUN]."""
 
     def gather(
         self, base: Flat, models: Sequence[Flat], rounded: bool, windows: Sequence[Windows], room: int
@@ -98,8 +106,8 @@ class Route(Protocol):
     def products(self, base: Flat | None, models: Sequence[Flat], rounded: bool) -> NDArray[np.float64]:
         """Sums of products of every pair of models (relative to base, when there is one), [N, N, LANES]."""
 
-    def merge_deltas(self, base: Flat, models: Sequence[Flat], deltas: Deltas, offset: int, out: Flat) -> list[int]:
-        """base + scale * (merged task vectors); offset: the range's first entry."""
+    def merge_deltas(self, base: Flat, models: Sequence[Flat], deltas: Deltas) -> Step:
+        """base + scale * (merged task vectors) of whole tensors, by ranges in order."""
 
     def combine(
         self, models: Sequence[Flat], weights: Sequence[float], divisor: float, fused: bool, rounded: bool, out: Flat

@@ -20,7 +20,7 @@ from domadapt.builtin.merging.fast.engine import Job, Merge, context_of, write_a
 from domadapt.builtin.merging.fast.gradients import Settings
 from domadapt.builtin.merging.fast.methods import METHODS, kept_numbers
 from domadapt.builtin.merging.fast.parents import Parents
-from domadapt.builtin.merging.fast.routes import num_threads
+from domadapt.builtin.merging.fast.routes import num_threads, ranges
 from domadapt.builtin.merging.fast.tensorwise import TensorJob, memory
 from domadapt.errors import StageError
 
@@ -178,11 +178,16 @@ def _fill_one(job: Merge, name: str, target: torch.Tensor) -> None:
         return
     flat = memory(target)
     if flat is not None:
-        job.merge(name, lambda start, end: flat[start:end], lambda entries, start: None)
+        _fill_flat(job, name, flat)
         return
     dtype = target.dtype if target.dtype in (torch.bfloat16, torch.float16) else torch.float32
     whole = torch.empty(target.shape, dtype=dtype)
-    entries_of: Any = memory(whole)
-    job.merge(name, lambda start, end: entries_of[start:end], lambda entries, start: None)
+    _fill_flat(job, name, memory(whole))
     with torch.no_grad():
         target.copy_(whole)
+
+
+def _fill_flat(job: Merge, name: str, flat: Any) -> None:
+    fill = job.fill(name)
+    for start, end in ranges(flat.size, job.range_entries):
+        fill(start, end, flat[start:end])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from domadapt.builtin.merging.fast.gradients import Settings
 from domadapt.builtin.merging.fast.methods import mask_key
 from domadapt.builtin.merging.fast.parents import Parents
-from domadapt.builtin.merging.fast.routes import RANGE, Flat, ranges
+from domadapt.builtin.merging.fast.routes import RANGE, Flat
 from domadapt.errors import PluginError
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def run(
 class TensorJob:
     """An author's method with its settings over the parents: merges any tensor into any memory."""
 
-    range_entries = RANGE
+    range_entries, in_ranges = RANGE, False
 
     def __init__(self, merger: TensorMerger, settings: Settings, parents: Parents, seed: int) -> None:
         self._merger, self._settings, self.parents, self._seed = merger, settings, parents, seed
 
-    def merge(self, tensor: str, sink: Callable[[int, int], Flat], done: Callable[[Flat, int], None]) -> None:
-        """Merge a tensor: into what `sink(start, end)` gives, then `done(entries, start)`, range by range."""
+    def fill(self, tensor: str) -> Callable[[int, int, Flat], None]:
+        """Merge a tensor; returns what puts its entries [start, end) somewhere."""
         import torch
 
         parents, shape = self.parents, self.parents.stored(tensor).shape
@@ -73,12 +73,13 @@ class TensorJob:
                 f"whose shape is {list(shape)}; report it to its author"
             )
         flat = merged.detach().to("cpu", torch.float32).reshape(-1)
-        for start, end in ranges(flat.numel(), self.range_entries):
-            out = sink(start, end)
+
+        def filled(start: int, end: int, out: Flat) -> None:
             _store(flat[start:end], out)
             if not bool(torch.isfinite(_tensor(out)).all()):
                 raise parents.non_finite(tensor, len(parents.all), relative=True)
-            done(out, start)
+
+        return filled
 
 
 def _tensor(entries: Flat) -> torch.Tensor:

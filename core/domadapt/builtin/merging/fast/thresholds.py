@@ -18,21 +18,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from domadapt.builtin.merging.fast.operators import NumpyArrays, Operators
-from domadapt.builtin.merging.fast.routes import Flat, Gathered, Route, Windows
+from domadapt.builtin.merging.fast.routes import RUN, Flat, Gathered, Route, Windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-SAMPLE, RUN = 1 << 14, 16
-"""Entries of a sample, and how many of them lie together (a cache line of bf16)."""
-DEVIATIONS = 3
-"""Half the width of the window in standard deviations of the sample's rank."""
-WORTH = 16 * SAMPLE
+SAMPLE = 1 << 15
+"""Entries of a sample."""
+DEVIATIONS, LEEWAY = 3, 16
+"""Half the width of a window: in standard deviations of the sample's rank, and what is added to it."""
+WORTH = 8 * SAMPLE
 """Entries from which the sample pays."""
-FREQUENT = SAMPLE // 128
-"""How often a magnitude is in the sample to be counted by itself."""
+FREQUENT = 1 / 128
+"""Share of the sample that a magnitude needs to be counted by itself."""
 MOST_WINDOWS, MOST_ATOMS = 12, 16
 LARGEST = 0x7FFFFFFF
 ROOM = 1 / 12
@@ -101,15 +100,17 @@ class Thresholds:
         most = max(len(numbers) for _, numbers in wanted.values())
         if size < WORTH or most > MOST_WINDOWS:
             return
-        windows = [
-            _windows(_sample(base, model, self._rounded), [number / size for number in numbers])
-            for model, numbers in wanted.values()
-        ]
         models = [model for model, _ in wanted.values()]
+        samples = route.sample(base, models, self._rounded, SAMPLE // RUN)
+        windows = [
+            _windows(sample, [number / size for number in numbers])
+            for sample, (_, numbers) in zip(samples, wanted.values(), strict=True)
+        ]
         gathered = route.gather(base, models, self._rounded, windows, int(size * min(1.0, ROOM * most)) + 4096)
         if gathered is None:
             return
         for (role, (_, numbers)), where, what in zip(wanted.items(), windows, gathered, strict=True):
+            what.found.sort()
             for place, number in enumerate(numbers):
                 if (threshold := _select(where, what, place, number)) is not None:
                     self._found[name, role, number] = threshold
@@ -133,47 +134,49 @@ class Thresholds:
             self._found[name, role, number] = Threshold(high << 16 | 0xFFFF - from_top, rest - larger_here)
 
 
-def _sample(base: Flat, model: Flat, rounded: bool) -> NDArray[np.uint32]:
-    """Magnitude bits of entries spread over a task vector, sorted."""
-    step = base.size // (SAMPLE // RUN)
-    ours, others = (a[: step * (SAMPLE // RUN)].reshape(-1, step)[:, :RUN].reshape(-1) for a in (base, model))
-    return np.sort(Operators(NumpyArrays()).magnitudes(ours, others, rounded))
-
-
 def _windows(sample: NDArray[np.uint32], shares: Sequence[float]) -> Windows:
-    """For each share the bits between which the magnitude lies that so many reach, almost surely; atoms in them."""
-    size = len(sample)
-    ranges = []
+    """For each share the bits between which the magnitude lies that so many reach, almost surely; atoms in them.
+
+    sample: [runs, RUN].  How far a rank of the sample may be off is seen in how its runs differ: neighbours, rows of
+    an embedding say, are alike (cluster sampling: Cochran 1977, "Sampling Techniques", section 9A.2).
+    """
+    ordered = np.sort(sample, axis=None)
+    size, ranges, often = len(ordered), [], dict[int, int]()
     for share in shares:
-        rank = (1 - share) * size
-        spread = DEVIATIONS * math.sqrt(max(share * (1 - share) * size, 1.0)) + RUN
-        first, last = math.floor(rank - spread), math.ceil(rank + spread)
-        ranges.append((int(sample[first]) if first >= 0 else 0, int(sample[last]) if last < size else LARGEST))
-    values, counts = np.unique(sample, return_counts=True)
-    often = [(int(n), int(v)) for v, n in zip(values[counts >= FREQUENT], counts[counts >= FREQUENT], strict=True)]
-    atoms = [value for _, value in sorted(often, reverse=True) if any(a <= value <= b for a, b in ranges)]
-    return Windows(ranges, sorted(atoms[:MOST_ATOMS], reverse=True))
+        rank = min(int((1 - share) * size), size - 1)
+        error = np.std(np.mean(sample > ordered[rank], axis=1)) / math.sqrt(len(sample)) * size
+        spread = DEVIATIONS * float(error) + LEEWAY
+        low, high = math.floor(rank - spread), math.ceil(rank + spread)
+        first, last = int(ordered[low]) if low >= 0 else 0, int(ordered[high]) if high < size else LARGEST
+        ranges.append((first, last))
+        values, counts = np.unique(ordered[slice(*np.searchsorted(ordered, [first, last + 1]))], return_counts=True)
+        often |= {int(v): int(n) for v, n in zip(values, counts, strict=True) if n >= FREQUENT * size}
+    atoms = sorted(often, key=lambda value: (-often[value], -value))[:MOST_ATOMS]
+    return Windows(ranges, sorted(atoms, reverse=True))
 
 
 def _select(where: Windows, what: Gathered, place: int, number: int) -> Threshold | None:
-    """The `number`-th largest magnitude, looked for in one window; None when it is not there."""
+    """The `number`-th largest magnitude, looked for in one window; None when it is not there.
+
+    what: its magnitudes are sorted.
+    """
     first, last = where.ranges[place]
     rest = number - what.above[place]
-    inside = what.found[(what.found >= first) & (what.found <= last)]
+    low, high = (int(at) for at in np.searchsorted(what.found, np.array([first, last + 1], np.uint32)))
     if rest <= 0:
         return None
     for atom, equal in zip(where.atoms, what.equal, strict=False):  # largest first
         if not first <= atom <= last:
             continue
-        larger = inside > atom
-        above = int(larger.sum())
-        if rest <= above:
-            inside = inside[larger]
+        middle = int(np.searchsorted(what.found, np.uint32(atom)))
+        if rest <= high - middle:
+            low = middle
             break
-        if rest <= above + equal:
-            return Threshold(atom, rest - above)
-        inside, rest = inside[~larger], rest - above - equal
-    if rest > len(inside):
+        rest -= high - middle
+        if rest <= equal:
+            return Threshold(atom, rest)
+        high, rest = middle, rest - equal
+    if rest > high - low:
         return None
-    bits = int(np.partition(inside, len(inside) - rest)[len(inside) - rest])
-    return Threshold(bits, rest - int((inside > bits).sum()))
+    bits = what.found[high - rest]
+    return Threshold(int(bits), rest - high + int(np.searchsorted(what.found, bits, side="right")))

@@ -104,13 +104,26 @@ def discard_unfinished(folder: Path) -> None:
 def load_checkpoint(path: Path, trainee: Trainee) -> State:
     """Read a published checkpoint into a trainee of any layout; every rank calls it. Returns its state."""
     state: State = json.loads((path / STATE).read_bytes())
-    for kind in KINDS:  # one after the other: a rank holds one whole state at a time
-        wanted = sharded_states(trainee, (kind,), lambda parameter, _: torch.empty(parameter.shape))
+    first = parallel_state.get_data_parallel_rank() == 0
+    for kind in KINDS:  # one after the other: the first of the data-parallel ranks holds one whole state at a time
+        wanted: dict[str, Any] = {kind: {}}
+        if first:
+            wanted = sharded_states(trainee, (kind,), lambda parameter, _: torch.empty(parameter.shape))
         found = dist_checkpointing.load(wanted, str(path))
         for name, parameter in trainee.parameters():
-            trainee.set_whole(parameter, kind, found[kind][name])
+            trainee.set_whole(parameter, kind, from_first(found[kind][name] if first else None, parameter))
     trainee.set_step(state["step"])
     return state
+
+
+def from_first(value: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+    """The fp32 tensor that the first data-parallel rank has, on all of them; the others bring None."""
+    device = like.device
+    whole = torch.empty(like.shape, device=device) if value is None else value.to(device, torch.float32)
+    if parallel_state.get_data_parallel_world_size() > 1:
+        source = parallel_state.get_data_parallel_src_rank()
+        torch.distributed.broadcast(whole, source, group=parallel_state.get_data_parallel_group())
+    return whole
 
 
 def _saved(trainee: Trainee) -> Value:

@@ -15,7 +15,12 @@ from megatron.core import parallel_state
 
 from domadapt.artifacts import Checkpoint, TokenStore
 from domadapt.builtin.training.megatron.batches import Passes, Share, fixed_rows, step_rows
-from domadapt.builtin.training.megatron.checkpoints import CheckpointWriter, discard_unfinished, load_checkpoint
+from domadapt.builtin.training.megatron.checkpoints import (
+    CheckpointWriter,
+    discard_unfinished,
+    from_first,
+    load_checkpoint,
+)
 from domadapt.builtin.training.megatron.curves import Curves
 from domadapt.builtin.training.megatron.job import Job
 from domadapt.builtin.training.megatron.layout import load_config
@@ -59,7 +64,7 @@ class RankRun:
         while self.step < self.job.num_steps:
             self._advance(trainee, passes)
         self.writer.wait()
-        trained = {name: trainee.whole(parameter, "param").cpu() for name, parameter in trainee.parameters()}
+        trained = self._trained(trainee)
         del passes, trainee  # their memory is needed for the model that is written
         gc.collect()
         return self._export(trained)
@@ -195,16 +200,24 @@ class RankRun:
     def _told_saved(self, state: dict[str, Any]) -> None:
         self.rank.say("checkpoint", step=state["step"], consumed=state["consumed"])
 
+    def _trained(self, trainee: Trainee) -> dict[str, torch.Tensor]:
+        """This rank's part of the trained weights in host memory; nothing but on the first data-parallel rank."""
+        trained = {}
+        for name, parameter in trainee.parameters():
+            whole = trainee.whole(parameter, "param")
+            if not bool(torch.isfinite(whole).all()):
+                raise StageError(f"train: {name} has values that are not finite; lower train.lr")
+            if parallel_state.get_data_parallel_rank() == 0:
+                trained[name] = whole.cpu()
+        return trained
+
     def _export(self, trained: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Write the trained weights in the start's type, and compare what was written with what was trained."""
         out, dtype = Path(self.job.out), getattr(torch, self.job.stored_dtype)
-        for name, tensor in trained.items():
-            if not bool(torch.isfinite(tensor).all()):
-                raise StageError(f"train: {name} has values that are not finite; lower train.lr")
         exact = self._build(torch.float32)
         with torch.no_grad():
             for name, parameter in exact.named_parameters():
-                parameter.copy_(trained.pop(name).to(dtype))
+                parameter.copy_(from_first(trained.pop(name, None), parameter).to(dtype))
         if self.rank.place.is_first:
             shutil.copyfile(Path(self.job.start) / "config.json", out / "config.json")
         save_weights(exact, out, self.layout, dtype)

@@ -99,9 +99,11 @@ def _write_data(folder: Path, request: TrainRequest, parts: Sequence[str]) -> No
 
 
 def _held_out(windows: int, request: TrainRequest) -> int:
-    """The most held-out windows that divide a step's samples: NeMo measures whole steps."""
+    """The most held-out windows that divide a step's samples: NeMo measures whole steps, and saves the last so."""
+    if not windows:
+        raise DataError("train: the domain's held-out split has no window, NeMo needs one; raise corpus.holdout")
     most = min(windows, request.settings.eval_windows, request.samples_per_step)
-    return next((n for n in range(most, 0, -1) if request.samples_per_step % n == 0), 0)
+    return next(n for n in range(most, 0, -1) if request.samples_per_step % n == 0)
 
 
 def commands(options: NemoOptions, launch: Launch | None, gpus: int) -> str:

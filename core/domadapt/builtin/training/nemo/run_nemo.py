@@ -98,7 +98,7 @@ class OrderedData(llm.PreTrainingDataModule):
         """In the place of NeMo's own datasets, which shuffle."""
         job = self.job
         order = np.load(HERE / "data" / "order.npy", mmap_mode="r", allow_pickle=False)
-        rows = np.arange(job["samples_per_step"]) % max(1, job["held_out_windows"])
+        rows = np.arange(job["samples_per_step"]) % job["held_out_windows"]
         held_out = np.stack([np.zeros_like(rows), rows], axis=1)
         shape = (job["seq_len"], self.create_attention_mask)
         self._train_ds = Windows("train", job["parts"], order, *shape)
@@ -215,7 +215,7 @@ def recipe(job: dict[str, Any]) -> Any:
         num_nodes=job["nodes"],
         max_steps=job["num_steps"],
         val_check_interval=min(job["eval_every"], job["num_steps"]),
-        limit_val_batches=1 if job["held_out_windows"] else 0,
+        limit_val_batches=1,
         limit_test_batches=1,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
@@ -240,7 +240,7 @@ def recipe(job: dict[str, Any]) -> Any:
         nl.ModelCheckpoint,
         monitor=None,
         save_last=True,
-        save_top_k=1,
+        save_top_k=0,  # the last one alone; with more, a resumed run looks for the monitor in file names
         every_n_train_steps=job["checkpoint_every"],
         filename="{step}",
     )
@@ -260,11 +260,16 @@ def recipe(job: dict[str, Any]) -> Any:
     )
 
 
-def steps_done() -> int:
-    """The last step that metrics.jsonl tells of, -1 for none; lines after the last checkpoint are written again."""
-    lines = METRICS.read_text().splitlines() if METRICS.exists() else []
-    steps = [json.loads(line) for line in lines]
-    return max((line["step"] for line in steps if "loss" in line), default=-1)
+def last_checkpoint() -> Path | None:
+    """The newest checkpoint to continue from; NeMo names it by its step."""
+    folders = [folder for folder in (LOG / "checkpoints").glob("*step=*-last") if folder.is_dir()]
+    return max(folders, key=lambda folder: folder.stat().st_mtime, default=None)
+
+
+def is_trained(job: dict[str, Any]) -> bool:
+    """Whether the newest checkpoint is that of the last step."""
+    last = last_checkpoint()
+    return last is not None and f"step={job['num_steps']}-last" in last.name
 
 
 def check() -> None:
@@ -326,19 +331,17 @@ def train() -> None:
     import fiddle as fdl
 
     job = read_job()
-    if steps_done() < job["num_steps"]:
+    if not is_trained(job):
         fdl.build(recipe(job))()
 
 
 def export() -> None:
     """NeMo -> Hugging Face, and the result."""
     job = read_job()
-    if steps_done() < job["num_steps"]:
-        sys.exit(f"the training stands at step {steps_done()} of {job['num_steps']}")
-    folders = sorted((LOG / "checkpoints").glob("*last"), key=lambda folder: folder.stat().st_mtime)
-    if not folders:
-        sys.exit(f"no checkpoint in {LOG / 'checkpoints'}")
-    llm.export_ckpt(path=folders[-1], target="hf", output_path=EXPORT, overwrite=True)
+    last = last_checkpoint()
+    if last is None or not is_trained(job):
+        sys.exit(f"the last checkpoint in {LOG / 'checkpoints'} is {last}, not of step {job['num_steps']}")
+    llm.export_ckpt(path=last, target="hf", output_path=EXPORT, overwrite=True)
     tokens = job["num_steps"] * job["samples_per_step"] * job["seq_len"]
     write_result("done", hf_dir=EXPORT.name, steps=job["num_steps"], tokens=tokens, metrics=METRICS.name)
 

@@ -96,4 +96,5 @@ def test_links_inside_the_project_lead_somewhere():
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "plugins").glob("*/README.md")]
     for page in pages:
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+            made = link.startswith("reference/")  # by tools/docs_reference.py, while the site is built
+            assert made or (page.parent / link).exists(), f"{page.name}: {link}"

@@ -90,7 +90,7 @@ class ShardedReading:
         """The documents of a source as it gives them itself."""
         if source not in self._folders:
             return source.read(reject)
-        return _each(source.read(reject), _Replay(self._folders[source]).parse)
+        return _each(source.read(reject), _Replay(self._folders[source], reject).parse)
 
 
 def _list_inputs(source: Source, folder: Path) -> bool:
@@ -196,8 +196,8 @@ def parse_shard(given: Path, out: Path) -> None:
 class _Replay:
     """Gives what came of the inputs, in their order."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, reject: Reject) -> None:
+        self._folder, self._reject = folder, reject
         self._given = False
 
     def parse(
@@ -213,7 +213,7 @@ class _Replay:
         shards: dict[int, Iterator[Any]] = {}
         for kind, *what in frames_of(self._folder / ORDER):
             if kind == "reject":
-                reject(*what)
+                self._reject(*what)
                 continue
             shard = shard_of(what[0])
             if shard not in shards:

@@ -1,14 +1,13 @@
-"""Who works on shards: what is missing, Slurm's scripts and what they do, Ray with a worker that dies."""
+"""Who works on shards: what is missing, and Slurm's scripts with what they do."""
 
 from __future__ import annotations
 
+import importlib
 import os
-import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +76,11 @@ def works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     (folder / "shard_works.py").write_text(WORKS)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]))
-    import importlib
-
     yield importlib.import_module("shard_works")
     del sys.modules["shard_works"]
 
 
 WORKS = """
-import os, signal, time
 
 def shout(given, out):
     (out / "made").write_text(given.read_text().upper())
@@ -93,13 +89,6 @@ def fail(given, out):
     if given.name.startswith("002"):
         raise ValueError("not this one")
     shout(given, out)
-
-def slowly(given, out):
-    marker = given.with_suffix(f".at-{os.getpid()}")
-    marker.touch()
-    time.sleep(0.4)
-    shout(given, out)
-    marker.unlink()
 """
 
 SBATCH = '''#!{python}
@@ -221,49 +210,3 @@ def test_without_sbatch_the_script_waits_for_whoever_has_it(
     subprocess.run(submitted, check=True, capture_output=True)
     assert list(executor.run(tasks, stage)) == tasks
     assert all(map(is_done, tasks))
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A Ray cluster of this machine with two nodes of one CPU each."""
-    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'domadapt[ray]'")
-    from ray.cluster_utils import Cluster
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
-    made.wait_for_nodes()
-    os.environ["RAY_ADDRESS"] = made.address
-    yield made
-    del os.environ["RAY_ADDRESS"]
-    ray.shutdown()
-    made.shutdown()
-
-
-def test_ray_does_every_shard_though_a_worker_and_a_machine_are_lost(cluster: Any, works: Any, stage: Stage) -> None:
-    executor = open_executor(recipe(executor="ray"))
-    assert executor is not None
-    tasks = tasks_of(stage, 14, works.slowly)
-    found = []
-    killed: list[int] = []
-    for number, task in enumerate(executor.run(tasks, stage)):
-        found.append(task)
-        if number == 2:
-            killed = _at_work(stage)
-            os.kill(killed[0], signal.SIGKILL)
-        if number == 5:
-            lost = next(node for node in cluster.worker_nodes)
-            cluster.remove_node(lost, allow_graceful=False)
-    assert found == tasks
-    assert killed
-    assert [(task.out / "made").read_text() for task in tasks] == [f"SHARD {n}" for n in range(14)]
-    assert list(executor.run(tasks, stage)) == tasks
-
-
-def _at_work(stage: Stage) -> Sequence[int]:
-    """Processes in the middle of a shard."""
-    for _ in range(600):
-        if found := [int(f.suffix.removeprefix(".at-")) for f in (stage.scratch / "shards").glob("*.at-*")]:
-            return found
-        time.sleep(0.05)
-    raise AssertionError

@@ -37,6 +37,8 @@ MakeStage = Callable[..., Stage]
 
 WITHIN, WEIGHTS_WITHIN = 1e-5, 2e-5
 
+pytestmark = pytest.mark.slow  # several processes a test
+
 
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:

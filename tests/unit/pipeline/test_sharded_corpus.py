@@ -356,3 +356,69 @@ def test_a_task_done_by_two_workers_at_once_has_one_result(tmp_path: Path) -> No
         thread.join()
     assert is_done(task)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["given", "out"]
+
+
+@pytest.fixture(scope="module")
+def cluster(parts: ModuleType) -> Iterator[Any]:
+    """A Ray cluster of this machine: three nodes of one CPU each, whose workers can import `parts`."""
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'domadapt[ray]'")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        for _ in range(2):
+            made.add_node(num_cpus=1)
+        made.wait_for_nodes()
+        patch.setenv("RAY_ADDRESS", made.address)
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_makes_the_same_corpus_though_a_worker_and_a_machine_are_lost(
+    cluster: Any, parts: ModuleType, undisturbed: Made, tmp_path: Path
+) -> None:
+    from domadapt.builtin.executors.ray_tasks import RayExecutor
+
+    archives, executor = tmp_path / "archives", Losing(RayExecutor(None), cluster)
+    made = make(tmp_path, sources(parts, archives), cleaners(parts), executor)
+    assert made == undisturbed
+    assert executor.killed
+    assert len(cluster.worker_nodes) == 1
+    # what is done is done, for another number of workers and another executor
+    for another in (RayExecutor(1), Here()):
+        shards = {file: file.stat().st_ino for file in tmp_path.glob("scratch/**/given.sha256")}
+        assert make(tmp_path, sources(parts, archives), cleaners(parts), another) == undisturbed
+        assert {file: file.stat().st_ino for file in tmp_path.glob("scratch/**/given.sha256")} == shards
+
+
+@dataclass
+class Losing:
+    """An executor of a cluster that loses a worker behind its third shard and a machine behind the eighth."""
+
+    executor: Executor
+    cluster: Any
+    killed: list[int] = field(default_factory=list)
+    count: int = 0
+
+    def run(self, tasks: Iterable[Task], stage: Stage) -> Iterator[Task]:
+        """See Executor."""
+        for task in self.executor.run(tasks, stage):
+            self.count += 1
+            if self.count == 3:
+                self.killed = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_ray_task(pid)]
+                for pid in self.killed[:1]:
+                    os.kill(pid, signal.SIGKILL)
+            if self.count == 8:
+                self.cluster.remove_node(next(iter(self.cluster.worker_nodes)), allow_graceful=False)
+            yield task
+
+
+def _is_ray_task(pid: int) -> bool:
+    try:
+        return b"ray::attempt" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from domadapt.components import Stage
 from domadapt.errors import Interrupted, MissingError, StageError
 from domadapt.pipeline.sharding import Task, attempt, is_done
+from domadapt.pipeline.store import remove
 
 if TYPE_CHECKING:
     from domadapt.recipe.schema import CorpusSlurm
@@ -40,6 +41,9 @@ class SlurmExecutor:
         """See `Executor`."""
         every = list(tasks)
         if waiting := [task for task in every if not is_done(task)]:
+            for task in waiting:  # what earlier attempts left would look like what the job has done
+                remove(task.out)
+                task.error.unlink(missing_ok=True)
             job = self.job(waiting, stage)
             script = Path(job.logging_dir.resolve_paths(SCRIPT))
             try:

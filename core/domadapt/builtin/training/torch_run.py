@@ -281,7 +281,7 @@ class TorchRun:
             "made_with": self.made_with(),
         }
         save_checkpoint(self.stage.scratch, self.step, self.held, state)
-        self.stage.event("checkpoint", step=self.step, consumed=self.consumed)
+        self.stage.event("checkpoint", step=self.step, consumed=dict(self.consumed))
 
     def finish(self) -> dict[str, Any]:
         """Write the trained model as a Hugging Face folder, with the curves of its training."""

@@ -6,6 +6,7 @@ keeps its part of weights, gradients and moments, and a layer is whole only whil
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +123,10 @@ def prepared(start: Path, options: TorchOptions) -> tuple[Any, Any | None]:
     adapters = LoraConfig(
         task_type="CAUSAL_LM", target_modules="all-linear", r=options.lora_rank, lora_alpha=options.lora_alpha
     )
-    adapted = get_peft_model(network, adapters)
+    with warnings.catch_warnings():
+        # peft asks transformers by a name that goes with its version 6; it may go when peft asks by the new one
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        adapted = get_peft_model(network, adapters)
     return adapted.get_base_model(), adapted
 
 

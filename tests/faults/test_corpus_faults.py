@@ -75,7 +75,7 @@ def test_a_corpus_of_which_most_could_not_be_read_is_refused_and_nothing_is_publ
     done = build()
     assert done.exit_code == FAILED
     told = " ".join(done.stderr.split())
-    assert "source files could not read 60 of 100 documents (not a JSON object 60; the first: a.jsonl:100)" in told
+    assert "source files could not read 60 of 100 documents (not a JSON object 60; for example a.jsonl:100)" in told
     assert "corpus.max_reject_rate allows 50%" in told
     assert "Traceback" not in told
     assert not list((texts.parent / "runs" / ".store").glob("corpus/*/artifact.json"))

@@ -83,7 +83,7 @@ def _judge_rejections(
         place = next(iter(rejected.get(failed.most_common(1)[0][0], ())), "")
         raise DataError(
             f"{stage.name}: source {source.name} could not read {failed.total():,} of {judged:,} documents ({why}"
-            f"{f'; the first: {place}' if place else ''}), and corpus.max_reject_rate allows {most:.0%}; mend the "
+            f"{f'; for example {place}' if place else ''}), and corpus.max_reject_rate allows {most:.0%}; mend the "
             "source or its options, or raise corpus.max_reject_rate"
         )
     if read.num_in and not read.kept:

@@ -245,8 +245,8 @@ def test_a_source_that_rejects_more_than_allowed_is_refused_with_the_reasons(
         assert build(tmp_path, [source], max_reject_rate=most)["documents"]["train"]
         return
     said = (
-        rf"corpus\.domain: source poor could not read {bad} of {5 + bad} documents \(unreadable {bad}; the first: "
-        rf"poor 5\), and corpus\.max_reject_rate allows {most:.0%}; mend the source or its options, or raise"
+        rf"corpus\.domain: source poor could not read {bad} of {5 + bad} documents \(unreadable {bad}; for example "
+        rf"poor \d+\), and corpus\.max_reject_rate allows {most:.0%}; mend the source or its options, or raise"
     )
     with pytest.raises(DataError, match=said):
         build(tmp_path, [source], max_reject_rate=most)

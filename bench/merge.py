@@ -105,6 +105,7 @@ class Bench:
 
     def settle(self) -> None:
         """Bring the page cache into the same state before each process."""
+        os.sync()  # nothing that a process before left is still being written to the disk
         buffer, spare = bytearray(1 << 20), self.folder / "spare"
         for parent in self.parents:
             for file in sorted(parent.glob("*.safetensors")):

@@ -115,7 +115,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(adapt: Adapt, undisturbed
     write_letters(adapt.folder)
     build = adapt.start(*BUILD, "--set", "corpus.workers=2")
     killed: list[int] = []
-    while build.poll() is None and len(killed) < 3:
+    while build.poll() is None and len(killed) < 2:  # a third one at the same shard would be the end
         if len(finished_shards(adapt)) > 8 * len(killed) and (workers := _children(build.pid)):
             killed.append(workers[-1])
             os.kill(killed[-1], signal.SIGKILL)

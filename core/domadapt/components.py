@@ -438,6 +438,10 @@ class DomainPack:
     recipes: Path
     claims: Path | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.recipes, Path):
+            raise TypeError(f"DomainPack '{self.name}': recipes is to be a pathlib.Path, not {self.recipes!r}")
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -452,3 +456,7 @@ class Benchmark:
     path: Path
     evaluator: str = "lm_eval"
     version: str = "1"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, Path):
+            raise TypeError(f"Benchmark '{self.name}': path is to be a pathlib.Path, not {self.path!r}")

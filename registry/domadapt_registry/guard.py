@@ -44,6 +44,11 @@ def guarded(call: Callable[[], T]) -> Outcome[T]:
         return Outcome(None, Failure(_sentence(error, trace), "".join(trace.format())))
 
 
+def sentence_of(error: BaseException) -> str:
+    """What was raised and where, in one line."""
+    return _sentence(error, traceback.TracebackException.from_exception(error))
+
+
 def _sentence(error: BaseException, trace: traceback.TracebackException) -> str:
     # str() of a foreign exception may raise itself; TracebackException has dealt with that.
     text = " ".join(list(trace.format_exception_only())[-1].split())

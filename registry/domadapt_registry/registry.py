@@ -7,7 +7,7 @@ to import.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
 from types import ModuleType
@@ -23,6 +23,7 @@ from domadapt_registry.candidates import (
     with_refusals,
 )
 from domadapt_registry.collecting import Wanted, collect, kinds, wanted_items
+from domadapt_registry.containment import contain
 from domadapt_registry.errors import ClaimedTwice, UnknownName, suggestion
 from domadapt_registry.guard import Failure, guarded
 from domadapt_registry.hooks import COLLECTED, fault, implementations
@@ -79,6 +80,8 @@ class Registry:
         allowed: Collection[str] | None = None,
         entry_points: Iterable[EntryPoint] | None = None,
         names: Mapping[str, Any] | None = None,
+        deliberate: tuple[type[BaseException], ...] = (),
+        tell: Callable[[str], None] | None = None,
     ) -> Registry:
         """Find, check and load all plugins. Nothing a plugin does makes this raise, Ctrl-C excepted.
 
@@ -89,6 +92,8 @@ class Registry:
         disabled, allowed: names of plugins; `allowed` does not concern the host's own.
         entry_points: instead of the installed ones.
         names: what the specifications' annotations mention but import for type checkers only.
+        tell: takes a sentence when a hook of an installed plugin fails while work is done; then the call goes on
+        without it. deliberate: what hooks may raise all the same. Without `tell` everything is raised.
         """
         manager = pluggy.PluginManager(project)
         manager.add_hookspecs(hookspecs_module)
@@ -101,6 +106,10 @@ class Registry:
         judged = with_refusals(found, host, version, disabled, allowed)
         wanted = {kind: wanted_items(hookspecs_module, COLLECTED + kind, names or {}) for kind in kinds(manager)}
         loaded = [_load(manager, candidate, wanted, project) for candidate in judged]
+        if tell is not None:
+            for one in loaded:
+                if one.working and not one.candidate.builtin:
+                    contain(manager, one.plugin, _owner(one), deliberate, tell)
         unmatched = sorted({*disabled, *(allowed or ())} - {candidate.name for candidate in found})
         return cls(manager, loaded, unmatched)
 
@@ -118,9 +127,13 @@ class Registry:
         """The kinds of components, plural as in the hooks' names: "mergers"."""
         return list(self._claims)
 
-    def names(self, kind: str) -> list[str]:
-        """The names of all components of a kind ("merger" or "mergers"), sorted."""
-        return sorted(self._claims[self._plural(kind)])
+    def names(self, kind: str, *, doubles: bool = True) -> list[str]:
+        """The names of all components of a kind ("merger" or "mergers"), sorted.
+
+        doubles: with those that several plugins give, which `find` refuses.
+        """
+        claims = self._claims[self._plural(kind)]
+        return sorted(name for name, givers in claims.items() if doubles or len(givers) == 1)
 
     def find(self, kind: str, name: str) -> Any:
         """The component of this kind ("merger" or "mergers") and name.
@@ -153,7 +166,8 @@ class Registry:
         """The reason, when "sec.filings" is asked for and there is a plugin "sec" that does not work."""
         for row in self.rows:
             if row.state != "ok" and name.partition(".")[0] == row.name:
-                return f"; plugin '{row.name}' is {row.state}: {row.reason}"
+                owner = f"{row.distribution} {row.version}".strip()
+                return f"; plugin '{row.name}' ({owner}) is {row.state}: {row.reason}"
         return ""
 
     def _plural(self, kind: str) -> str:

@@ -236,6 +236,8 @@ def test_hook_adapt_register_evaluators_gives_scores_with_samples(example: Examp
     samples = pq.read_table(tmp_path / "samples.parquet")
     assert samples.column_names == ["metric", "item", "cluster", "value", "weight"]
     assert samples["weight"].to_pylist() == [2.0, 4.0]
+    live = components.LiveModel(None, SimpleNamespace(backend_tokenizer=tokenizer))
+    assert evaluator.evaluate(live, request, tmp_path, stage()) == [row]
 
 
 def test_hook_adapt_register_benchmarks_gives_a_task_by_name(example: Example, tmp_path: Path) -> None:

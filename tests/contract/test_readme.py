@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import click
 import pytest
+from click.testing import CliRunner
+
+from domadapt.builtin.models.resolve import resolve_model
+from domadapt.cli import COMMANDS, adapt
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -80,16 +86,62 @@ def test_the_command_for_your_own_filings_runs_and_accounts_for_every_document(t
 
 
 def test_every_command_in_the_table_exists():
-    from domadapt.cli import COMMANDS
-
     named = set(re.findall(r"`adapt (\w+)", README))
     assert named <= set(COMMANDS)
     assert set(COMMANDS) <= named
 
 
-def test_python_in_the_readme_parses():
-    for block in re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
-        ast.parse(block)
+def test_the_plugin_in_the_readme_is_one(tmp_path: Path):
+    from domadapt import components, hookspecs
+    from domadapt_registry import Registry
+
+    (block,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    module = ModuleType("readme_plugin")
+    module.__file__ = str(tmp_path / "plugin.py")
+    exec(compile(block, module.__file__, "exec"), vars(module))
+    found = Registry.discover(hookspecs, builtin=[("law", module)], entry_points=[], names=vars(components))
+    assert [row.state for row in found.rows] == ["ok"]
+    assert found.find("domain", "law").recipes == tmp_path / "recipes"
+
+
+def code_spans() -> list[str]:
+    """What stands between backticks, without the blocks."""
+    prose = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
+    return [span.replace("\\|", "|") for span in re.findall(r"`([^`]+)`", prose)]
+
+
+def options_of(command: click.Command) -> set[str]:
+    """Its options and those of its subcommands."""
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    return {name for one in (command, *inner) for option in one.params for name in option.opts}
+
+
+@pytest.mark.parametrize("span", [span for span in code_spans() if re.match(r"adapt [a-z]|--[a-z]", span)])
+def test_the_options_in_the_text_exist(span: str):
+    names = [span.split()[1]] if span.startswith("adapt ") else list(COMMANDS)
+    known: set[str] = set()
+    for name in names:
+        _, command, _ = adapt.resolve_command(click.Context(adapt, info_name="adapt"), [name])
+        assert command is not None
+        known |= options_of(command)
+    assert set(re.findall(r"(?<![\w-])--[a-z-]+", span)) <= known
+
+
+SETTINGS = [span for span in code_spans() if re.match(r"--(set|merge|control) ", span)]
+
+
+@pytest.mark.parametrize("span", SETTINGS)
+def test_a_run_takes_the_settings_in_the_text(span: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for name, model in (("my-base", "builtin:tiny"), ("my-instruct", "builtin:tiny-instruct")):
+        folder = resolve_model(model, tmp_path)
+        assert folder is not None
+        shutil.copytree(folder, tmp_path / name)
+    (tmp_path / "medqa").mkdir()
+    item = {"question": "?", "options": {"A": "a", "B": "b", "C": "c", "D": "d"}, "answer_idx": "A", "answer": "a"}
+    (tmp_path / "medqa" / "test.jsonl").write_text(json.dumps(item) + "\n")
+    done = CliRunner().invoke(adapt, ["run", "--domain", "sec", "--dry-run", *shlex.split(span)])
+    assert done.exit_code == 0, done.output
 
 
 def test_links_inside_the_project_lead_somewhere():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,8 +22,9 @@ KINDS = ("merger", "source", "evaluator", "backend")
 
 
 def commands() -> list[list[str]]:
+    """Every command of the page in its order, each once."""
     blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-    return [shlex.split(line) for block in blocks for line in block.splitlines()]
+    return [shlex.split(line) for line in dict.fromkeys(line for block in blocks for line in block.splitlines())]
 
 
 class Workshop:
@@ -68,6 +71,49 @@ def test_every_command_of_the_tutorial_works_in_its_order(workshop: Workshop) ->
     assert "biology_rulings" in {task["task"] for task in report["tasks"]}
     funnel = report["corpora"]["domain"]["funnel"]
     assert {step["step"] for step in funnel} >= {"biology.footers", "dedup.minhash"}
+
+
+def test_every_piece_of_code_in_the_tutorial_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == 3
+    for number, block in enumerate(blocks):
+        load(block, f"tutorial_{number}", tmp_path)
+
+
+def load(code: str, name: str, folder: Path) -> ModuleType:
+    """Import a piece of code as a file of its own."""
+    file = folder / f"{name}.py"
+    file.write_text(code, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_source_for_letters_in_the_tutorial_reads_letters_and_rejects_the_rest(tmp_path: Path) -> None:
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "class Letters(" in block)
+    letters = load(code, "tutorial_letters", tmp_path)
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    head = b"From: Ada <ada@x.example>\nMessage-ID: <1@x>\nSubject: Keys\n"
+    (folder / "a.eml").write_bytes(head + b"\nThey are\nhere.\n> Where?\n-- \nAda\n")
+    (folder / "b.eml").write_bytes(b"From: Bo <bo@x.example>\nReferences: <1@x> <2@x>\n\nThanks.\n")
+    (folder / "c.eml").write_bytes(head + b'Content-Type: text/plain; charset="klingon"\n\nqa\xffpla\n')
+    (folder / "d.eml").write_bytes(bytes(range(256)))
+    (folder / "e.txt").write_text("no letter")
+    rejected: list[tuple[str, str]] = []
+    source = letters.Letters(letters.LettersOptions(path=str(folder)))
+    batches = list(source.read(lambda reason, where: rejected.append((reason, where))))
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    assert [(row["id"], row["text"], row["group"]) for row in rows[:2]] == [
+        ("a.eml", "They are\nhere.", "<1@x>"),
+        ("b.eml", "Thanks.", "<1@x>"),
+    ]
+    assert {*(row["id"] for row in rows), *(where for _, where in rejected)} == {path.name for path in folder.iterdir()}
+    assert ("no text", "d.eml") in rejected
+    assert ("not .eml", "e.txt") in rejected
 
 
 @pytest.mark.parametrize("kind", ["pack", *KINDS])

@@ -11,13 +11,13 @@ import importlib
 import json
 import os
 import re
-import sys
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from domadapt.culprits import culprit
 from domadapt.errors import CTRL_C, FAILED, MISSING, OK, USAGE, AdaptError
 from domadapt_registry import Registry, RegistryError
 
@@ -80,6 +80,8 @@ def open_registry() -> Registry:
         disabled=_names("ADAPT_DISABLE") or (),
         allowed=_names("ADAPT_PLUGINS"),
         names=vars(components),
+        deliberate=(AdaptError,),
+        tell=say,
     )
     if registry.unmatched:
         say(f"ADAPT_DISABLE or ADAPT_PLUGINS names what is not installed: {', '.join(registry.unmatched)}")
@@ -99,14 +101,14 @@ def contained(work: Callable[[], T], *, debug: bool) -> T:
     except RegistryError as error:
         raise _end(str(error), USAGE, error, debug) from None
     except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError) and not _culprit(error):
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError) and not culprit(error):
             raise error.__context__ from None  # rich turns it into sys.exit(1)
-        if isinstance(error, BrokenPipeError) and not _culprit(error):
+        if isinstance(error, BrokenPipeError) and not culprit(error):
             raise  # whoever reads our stdout (`| head`) has seen enough: click ends without a word
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _end(f"{error.filename or 'writing'}: {error.strerror}", MISSING, error, debug) from None
         way_out = "" if debug else "; `adapt --debug ...` shows the traceback"
-        raise _end(f"bug: {_culprit(error)}{_described(error)}{way_out}", FAILED, error, debug) from None
+        raise _end(f"bug: {_named(error)}{_described(error)}{way_out}", FAILED, error, debug) from None
 
 
 def exit_code(main: Callable[[], Any]) -> int:
@@ -146,18 +148,10 @@ def _described(error: BaseException) -> str:
     return plain(text.strip()) + (f" ({plain(frames[-1].filename)}:{frames[-1].lineno})" if frames else "")
 
 
-def _culprit(error: BaseException) -> str:
-    """Name the component whose method raised, where one did; a component can only run if it was imported."""
-    if "domadapt.components" not in sys.modules:
-        return ""
-    from domadapt.components import Component
-
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for frame in reversed(frames):
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, Component):
-            return f"component '{plain(str(owner.name))}' ({type(owner).__module__}.{type(owner).__qualname__}): "
-    return ""
+def _named(error: BaseException) -> str:
+    """The component and the plugin whose code raised, where it was one's."""
+    who = culprit(error)
+    return f"{plain(who)}: " if who else ""
 
 
 def _names(variable: str) -> list[str] | None:

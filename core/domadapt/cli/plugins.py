@@ -5,6 +5,7 @@ A broken plugin is a row with its reason, not an error of this command.
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,8 +94,11 @@ def new_plugin(name: str, kind: Kind, folder: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def check_plugin(name: str, as_json: bool) -> None:
     """Check everything that the author of a pack can get wrong; exit code 1 when something is."""
+    from domadapt.cli.run import ENGINE_ENVIRONMENT
     from domadapt.testing.conformance import findings, plugin_row
 
+    for variable, value in ENGINE_ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
     registry = frame.open_registry()
     plugin_row(name, registry)
     found = []

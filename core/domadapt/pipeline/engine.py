@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 from domadapt.artifacts import Artifact, Checkpoint
 from domadapt.components import Stage, Tracker
+from domadapt.culprits import culprit
 from domadapt.errors import AdaptError, Interrupted, MissingError, StageError
 from domadapt.pipeline.events import EventLog
 from domadapt.pipeline.graph import Graph, Node
@@ -190,7 +191,8 @@ class Run:
                         f"{node.name}: the disk is full ({free:.1f} GB free); make room and run the same command again"
                     ) from error
                 if isinstance(error, OSError):
-                    raise StageError(f"{node.name}: {error}") from error
+                    who = culprit(error, foreign=True)
+                    raise StageError(f"{node.name}: {who}{': ' if who else ''}{error}") from error
                 raise
             self._verified.add(final)
             shutil.rmtree(stage.scratch, ignore_errors=True)

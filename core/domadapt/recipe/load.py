@@ -116,7 +116,7 @@ def _recipe_file(registry: Registry, domain: str | None, path: Path | None) -> P
     name = str(path)
     if domain is not None:
         return _packaged(_pack(registry, domain), name)
-    packs = [registry.find("domain", known) for known in registry.names("domain")]
+    packs = [registry.find("domain", known) for known in registry.names("domain", doubles=False)]
     having = [pack for pack in packs if name in packaged_recipes(pack)]
     if len(having) == 1:
         return _packaged(having[0], name)

@@ -1,4 +1,4 @@
-"""Fixtures for tests of packs, there as soon as adapt is installed: a tiny model, a stage, a corpus.
+"""Fixtures for tests of packs, there as soon as adapt is installed: a tiny model, a stage, a corpus, a store.
 
 pytest imports this module in every project of the environment, so it imports nothing but pytest.
 """
@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from domadapt.artifacts import Checkpoint, Corpus, Split
     from domadapt.components import Stage
+    from domadapt.pipeline.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,14 @@ def adapt_stage(tmp_path: Path) -> Callable[..., Stage]:
         return stage
 
     return make
+
+
+@pytest.fixture
+def adapt_store(tmp_path: Path) -> Store:
+    """An empty store of results, as a run keeps them in runs/.store."""
+    from domadapt.pipeline.store import Store
+
+    return Store(tmp_path / ".store")
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from domadapt.components import Stage, Tracker
+from domadapt.hookspecs import ENTRY_POINT_GROUP
+from domadapt_registry import plugin_of
 
 _FAILED = "_adapt_failed"
 
@@ -26,7 +28,9 @@ def watched(stage: Stage, out: Path) -> Iterator[None]:
             except Exception as error:  # whatever a tracker does, the run is worth more
                 setattr(tracker, _FAILED, True)
                 reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-                tell("warning", {"message": f"tracker {tracker.name} failed and sees no more of this run ({reason})"})
+                plugin = plugin_of(type(tracker).__module__, ENTRY_POINT_GROUP)
+                name = f"{tracker.name} of {plugin}" if plugin else tracker.name
+                tell("warning", {"message": f"tracker {name} failed and sees no more of this run ({reason})"})
 
     def emit(kind: str, data: Mapping[str, Any]) -> None:
         tell(kind, data)

@@ -73,6 +73,6 @@ def _classes(row: PluginRow, registry: Registry) -> Iterator[tuple[str, str, Any
 
 def _licence_problem(distribution: str) -> str:
     metadata = importlib.metadata.metadata(distribution)
-    if metadata.get("License-Expression") or metadata.get("License"):
+    if any(metadata.get_all(key) for key in ("License-Expression", "License", "License-File")):
         return ""
     return f'{distribution} names no licence; add license = "Apache-2.0" (or yours) to [project] in its pyproject.toml'

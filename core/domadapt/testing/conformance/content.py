@@ -73,6 +73,9 @@ def _reads(cls: type[Source], options: Mapping[str, Any], *, hostile: bool) -> s
     rejected: Counter[str] = Counter()
     try:
         source = cls(cls.Config(**options))
+    except ValueError as error:
+        return f"its options are refused: {str(error).splitlines()[0]}"
+    try:
         batches = source.read(lambda reason, where: rejected.update([reason]))
         documents = [row for batch in itertools.islice(batches, 20) for row in _rows(batch)][:DOCUMENTS]
     except MissingError as error:
@@ -80,8 +83,8 @@ def _reads(cls: type[Source], options: Mapping[str, Any], *, hostile: bool) -> s
         return (
             f"it finds nothing to read in a folder of files: {error}" if hostile and "no file" not in str(error) else ""
         )
-    except ValueError as error:
-        return f"its options are refused or a batch is wrong: {str(error).splitlines()[0]}"
+    except _ColumnsError as error:
+        return str(error)
     except AdaptError as error:
         return f"a damaged file ends the run ({error}); give it to reject(reason, where) and go on"
     except Exception as error:
@@ -112,9 +115,13 @@ def _bad_meta(documents: list[dict[str, Any]]) -> str:
     return ""
 
 
+class _ColumnsError(Exception):
+    """A batch is not what a source is to yield."""
+
+
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     if batch.schema.names != document_schema().names:
-        raise ValueError(f"a batch has the columns {batch.schema.names}, wanted are {document_schema().names}")
+        raise _ColumnsError(f"a batch has the columns {batch.schema.names}, wanted are {document_schema().names}")
     rows: list[dict[str, Any]] = batch.to_pylist()
     return rows
 
@@ -128,7 +135,10 @@ def _steady(cls: type[Source], options: Mapping[str, Any]) -> str:
     if first != second:
         return "two calls give two fingerprints; let it depend on the options and the input alone"
     command = [sys.executable, "-c", _FINGERPRINT, cls.name, json.dumps(dict(options))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        return "it takes more than 120 s for a few small files; every run asks for it"
     if done.returncode:
         return f"in another process it fails: {(done.stderr.strip().splitlines() or [''])[-1]}"
     if done.stdout.strip().splitlines()[-1] != first:

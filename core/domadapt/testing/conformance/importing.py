@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ HEAVY = (
     *("lxml", "resiliparse", "sklearn", "tensorflow", "spacy", "nltk"),
 )
 _TIMEOUT = 120
+_KEPT = ("PATH", "PYTHON", "HOME", "LANG", "LC_", "TMP", "TEMP", "LD_", "DYLD_", "VIRTUAL_ENV", "SYSTEMROOT", "ADAPT_")
+"""Environment variables of the process that imports, by their beginnings."""
 
 _CHILD = """
 import json, os, random, signal, sys, time
@@ -37,6 +40,9 @@ def state():
     handlers = {s.name: repr(signal.getsignal(s)) for s in signal.Signals}
     seen = {"folder": os.getcwd(), "random": hash(random.getstate()), "signals": handlers}
     return {**seen, "environment": dict(os.environ)}
+for s in signal.valid_signals():
+    if signal.getsignal(s) == signal.SIG_IGN and s not in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(s, signal.SIG_DFL)
 before, modules, started = state(), set(sys.modules), time.process_time()
 sys.addaudithook(hook)
 (entry,) = [e for e in __import__("importlib.metadata").metadata.entry_points(group="domadapt.plugins")
@@ -87,10 +93,19 @@ def checks(row: PluginRow, registry: Registry) -> Iterator[Finding]:
 
 def _import(name: str) -> dict[str, Any] | str:
     """What the import did, or why there is no telling."""
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    # this process may have imported the plugin already: what that changed must not be handed down
+    kept = {key: value for key, value in os.environ.items() if key.startswith(_KEPT)}
     command = [sys.executable, "-c", _CHILD, name]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+        done = subprocess.run(
+            command,
+            env={**kept, "PYTHONHASHSEED": "0"},
+            cwd=tempfile.gettempdir(),
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return f"importing it takes more than {_TIMEOUT} s"
     if done.returncode:

@@ -22,6 +22,8 @@ COMMANDS = {
     "plan": "Show what a run would do, what it would need and where each setting comes from.",
     "launch": "Run where the recipe says: here, on several machines, or as a job of a Slurm cluster.",
     "sweep": "Score many merges in memory and print the front of domain against general.",
+    "experiment": "Run recipes that differ in a few keys, and print one table of what the difference does.",
+    "law": "Fit a law to measured losses, and ask it for the share of domain text.",
     "merge": "Merge checkpoints made elsewhere, or merge a run another way.",
     "corpus": "Make the corpora of a recipe, show their accounts, follow a document through the cleaning.",
     "status": "Show how far runs are.",

@@ -103,6 +103,7 @@ def _figures(
     resolved: ResolvedRecipe, prepared: Prepared | None, machines: Machines | None, days: float | None
 ) -> tuple[list[Figure], AdaptError | None]:
     """What the training costs; none, and why, when the model's dimensions are not known."""
+    from domadapt.laws.planned import small_runs
     from domadapt.pipeline.fingerprints import cache_folder
     from domadapt.planning.estimate import estimate
     from domadapt.planning.known import model_shape
@@ -120,7 +121,9 @@ def _figures(
         return [], error
     training = training_of(recipe, resolved.backend.config, shape)
     measured = measured_here(prepared.run) if prepared is not None else None
-    return estimate(training, machines, days=days, measured=measured), None
+    small = small_runs(recipe)
+    figures = estimate(training, machines, days=days, measured=measured)
+    return [*figures, *([] if small is None else [small.figure()])], None
 
 
 def _machines(resolved: ResolvedRecipe, gpus: str | None, mfu: float, price: float) -> Machines | None:

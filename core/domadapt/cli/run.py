@@ -141,8 +141,7 @@ def execute(prepared: Prepared, again: list[str]) -> int | None:
     if paths is None:
         return CTRL_C
     run = prepared.run
-    for file in ("report.json", "report.html"):
-        _copy(paths["report"] / file, run.folder / file)
+    publish_report(run.folder, paths["report"])
     report = json.loads((run.folder / "report.json").read_bytes())
     print_report(report, console())
     console().print(f"\nreport  {run.folder / 'report.html'}", soft_wrap=True)
@@ -150,6 +149,12 @@ def execute(prepared: Prepared, again: list[str]) -> int | None:
     for gate in failed:
         say(f"gate not met: {gate['gate']}: {gate['sentence']}")
     return GATE if failed else None
+
+
+def publish_report(folder: Path, report: Path) -> None:
+    """Copy the report to where a person opens it."""
+    for file in ("report.json", "report.html"):
+        _copy(report / file, folder / file)
 
 
 def _set_engine_environment() -> None:
@@ -177,6 +182,7 @@ def make_stages(prepared: Prepared, again: list[str], only: Collection[str] | No
 
     _set_engine_environment()
     run, stop = prepared.run, StopFlag()
+    _say_cost_of_law(prepared, again)
     with run_lock(run.folder):
         _write(run.folder / "recipe.yaml", prepared.resolved.loaded.text)
         _write(run.folder / "recipe.lock.yaml", lock_text(prepared.resolved, lock_facts(prepared)))
@@ -190,6 +196,18 @@ def make_stages(prepared: Prepared, again: list[str], only: Collection[str] | No
             if again:
                 say("(without --fresh and --from, which start over)")
             raise
+
+
+def _say_cost_of_law(prepared: Prepared, again: list[str]) -> None:
+    """What choosing the mixture will cost, before it costs anything."""
+    from domadapt.cli.frame import say
+    from domadapt.laws.planned import small_runs
+    from domadapt.pipeline.law import LAW
+
+    runs = small_runs(prepared.resolved.recipe)
+    if runs is None or all(p.action == "reuse" for p in prepared.run.plan(again) if p.node.name == LAW):
+        return
+    say(runs.told())
 
 
 def lock_facts(prepared: Prepared) -> dict[str, Any]:

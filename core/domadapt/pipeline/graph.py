@@ -20,6 +20,7 @@ from domadapt.pipeline import work
 from domadapt.pipeline.benchmarks import TaskFile, benchmark_files
 from domadapt.pipeline.fingerprints import cache_folder, digest_files
 from domadapt.pipeline.keys import component_identity, effective_options, key_of
+from domadapt.pipeline.law import LAW, add_law
 from domadapt.recipe.check import Choice, ResolvedRecipe
 from domadapt.recipe.resolved import PERPLEXITY, PROBES
 from domadapt.recipe.schema import Recipe
@@ -35,7 +36,7 @@ DOMAIN_PROMPT = "domain_prompt"
 SWEEP = "sweep"
 """The stage that scores merge candidates, and the kind of its artifact."""
 
-STAGE_VERSIONS = {"corpus": 1, "tokens": 1, "train": 1, "sweep": 1, "merge": 2, "eval": 1, "report": 1}
+STAGE_VERSIONS = {"corpus": 1, "tokens": 1, "train": 1, "law": 1, "sweep": 1, "merge": 2, "eval": 1, "report": 1}
 """Raised when the core's part of a stage's work gives another result for the same input."""
 
 
@@ -95,7 +96,7 @@ def build_graph(resolved: ResolvedRecipe, registry: Registry) -> Graph:
     _add_models(graph, registry)
     _add_corpora(graph, resolved)
     if "model.cpt" not in graph.models:
-        _add_training(graph, resolved)
+        add_training(graph, resolved, law=add_law(graph, resolved))
     _add_merges(graph, resolved)
     if resolved.sweep is not None:
         _add_sweep(graph, resolved, resolved.sweep)
@@ -218,8 +219,15 @@ def _content_options(choice: Choice) -> dict[str, Any]:
     return {name: value for name, value in _options(choice).items() if name != "path"}
 
 
-def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
-    recipe = graph.recipe
+def add_training(
+    graph: Graph, resolved: ResolvedRecipe, label: str = "", *, law: bool = False, sampled: float | None = None
+) -> None:
+    """Add the tokens and the training of a recipe.
+
+    label: what their names end in.  law: whether the stage `law` decides the mixture.  sampled: share of the text that
+    is used, None for all of it.
+    """
+    recipe = resolved.recipe
     samples_per_step, num_samples = training_size(recipe)
     corpora = {f"corpus.{side}": f"corpus.{side}" for side in resolved.sources if f"corpus.{side}" in graph.nodes}
     options: dict[str, Any] = {
@@ -231,21 +239,23 @@ def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
     }
     if recipe.train.objective == "sft":
         options["objective"] = "sft"
+    if sampled is not None:
+        options["sampled"] = sampled
     graph.add(
         Node(
-            "tokens",
+            f"tokens{label}",
             "tokens",
             [_identity(resolved.mixer)],
             options,
-            {**corpora, "tokenizer": f"model.{recipe.model.start}"},
+            {**corpora, "tokenizer": f"model.{recipe.model.start}", **({LAW: LAW} if law else {})},
             TokenStore,
-            work.tokens(resolved.mixer, recipe.mix, num_samples, samples_per_step, recipe.train.objective),
+            work.tokens(resolved.mixer, recipe.mix, num_samples, samples_per_step, recipe.train.objective, sampled),
         )
     )
     backend = resolved.backend
     graph.add(
         Node(
-            "train",
+            f"train{label}",
             "train",
             [_identity(backend)],
             {
@@ -255,7 +265,7 @@ def _add_training(graph: Graph, resolved: ResolvedRecipe) -> None:
                 "backend": _options(backend),
                 "seed": recipe.seed,
             },
-            {"start": f"model.{recipe.model.start}", "tokens": "tokens"},
+            {"start": f"model.{recipe.model.start}", "tokens": f"tokens{label}"},
             lambda path: Checkpoint(path, role="cpt"),
             work.training(backend, recipe.train, samples_per_step, _probe(resolved), recipe.launch),
             [backend.cls(backend.config)],

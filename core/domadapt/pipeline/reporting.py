@@ -13,6 +13,7 @@ from domadapt.components import Stage
 from domadapt.pipeline.fingerprints import digest_of
 from domadapt.pipeline.graph import SWEEP, Graph, Node, model_files
 from domadapt.pipeline.keys import source_digest
+from domadapt.pipeline.law import LAW, LawAdvice
 from domadapt.recipe.check import ResolvedRecipe
 from domadapt.recipe.lock import describe_origins
 from domadapt.report.results import ModelResult, RunResults
@@ -46,6 +47,7 @@ def add_report(graph: Graph, resolved: ResolvedRecipe, name: str) -> None:
             run_facts=_with_disk(stage.facts["run_facts"], graph, artifacts),
             fail_if=resolved.recipe.eval.fail_if,
             sweep=_sweep(resolved, artifacts, name),
+            law=_law(artifacts),
         )
         write_report(report_data(results), out)
         return {}
@@ -70,6 +72,11 @@ def _sweep(resolved: ResolvedRecipe, artifacts: Mapping[str, Artifact], name: st
     if resolved.sweep is None or not isinstance(sweep, Sweep):
         return None
     return sweep_data(sweep.data, resolved.sweep.select_by, name)
+
+
+def _law(artifacts: Mapping[str, Artifact]) -> Mapping[str, Any] | None:
+    advice = artifacts.get(LAW)
+    return advice.data if isinstance(advice, LawAdvice) else None
 
 
 def _tokens(artifacts: Mapping[str, Artifact]) -> TokenStore | None:

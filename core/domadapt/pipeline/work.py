@@ -25,6 +25,7 @@ from domadapt.components import (
 )
 from domadapt.errors import StageError
 from domadapt.pipeline.corpus import build_corpus
+from domadapt.pipeline.sampled import SampledCorpus
 from domadapt.recipe.check import Choice
 from domadapt.recipe.schema import CorpusRecipe, EvalRecipe, Launch, Mix, Train
 from domadapt.recipe.sweeps import SweepPlan
@@ -66,8 +67,9 @@ def tokens(
     num_samples: int | None,
     samples_per_step: int,
     objective: Literal["clm", "sft"] = "clm",
+    sampled: float | None = None,
 ) -> Work:
-    """Tokenise, pack and order."""
+    """Tokenise, pack and order. sampled: share of the text that is used. An input `law` decides the mixture."""
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
         from domadapt.builtin.tokens.build import build_tokens
@@ -76,17 +78,20 @@ def tokens(
             Mapping[Side, Corpus],
             {role.removeprefix("corpus."): i for role, i in inputs.items() if role.startswith("corpus.")},
         )
-        return build_tokens(
-            corpora,
+        samples = {} if sampled is None else {side: SampledCorpus(c.path, sampled) for side, c in corpora.items()}
+        advised = {"replay": inputs["law"].data["advice"]["replay"]} if "law" in inputs else {}
+        facts = build_tokens(
+            samples or corpora,
             inputs["tokenizer"],
             cast(Mixer, mixer.cls(mixer.config)),
-            mix,
+            mix.model_copy(update=advised),
             num_samples=num_samples,
             samples_per_step=samples_per_step,
             out=out,
             stage=stage,
             objective=objective,
         )
+        return {**facts, "sampled": {side: c.achieved for side, c in samples.items()}} if samples else facts
 
     return run
 

@@ -88,7 +88,7 @@ def training_of(recipe: Recipe, options: BaseModel, shape: ModelShape) -> Traini
         shape=shape,
         batch=Batch(recipe.mix.seq_len, samples, min(recipe.train.micro_batch, samples)),
         tokens=tokens,
-        replay=recipe.mix.replay,
+        replay=recipe.mix.share,
         autocast=recipe.train.precision == "bf16",
         recompute=getattr(options, "gradient_checkpointing", False),
         splits_model=hasattr(options, "tensor_parallel"),

@@ -54,7 +54,7 @@ def _corpus(recipe: Recipe, root: Node) -> _Found:
     if recipe.corpus.general:
         return
     needs, instead = [], []
-    if recipe.mix.replay > 0 and recipe.train.checkpoint is None:
+    if recipe.mix.share > 0 and recipe.train.checkpoint is None:
         needs.append(f"mix.replay is {recipe.mix.replay}{_by_default(root, 'mix', 'replay')}")
         instead.append("mix.replay: 0")
     if recipe.eval.perplexity:

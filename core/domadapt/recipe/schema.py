@@ -253,6 +253,36 @@ class CorpusRecipe(Section):
         return self
 
 
+def _law_or_share(value: object) -> str:
+    return "law" if value == "law" else "share"
+
+
+# told apart beforehand, so that a wrong number is not also told that it could have been a word
+Replay = Annotated[
+    Annotated[Decimal, Field(ge=0, lt=1), Tag("share")] | Annotated[Literal["law"], Tag("law")],
+    Discriminator(_law_or_share),
+]
+RATIOS = (0.01, 0.05, 0.1, 0.25, 0.5)
+"""Shares of general tokens that the small runs of a law have: evenly by factors, 1 % to a half."""
+
+
+class MixLaw(Section):
+    """The small runs that `replay: law` plans, and the bound that the ratio is chosen under."""
+
+    ratios: Annotated[list[Annotated[Decimal, Field(ge=0, lt=1)]], Field(min_length=5)] | None = None
+    """Shares of general tokens of the small runs, five or more. Default: 0.01, 0.05, 0.1, 0.25 and 0.5."""
+    length: Decimal = Field(default=0.25, gt=0, le=1)
+    """Length of a small run as a share of the training planned: five runs of a fifth cost as much as it does."""
+    general_loss_at_most: Decimal = Field(default=0.03, ge=0)
+    """Rise of the general loss over the instruct model's that is allowed, as a share of it: 0.03 is 3 %, the bound of
+    the D-CPT paper's example (Que et al. 2024, arXiv 2406.01375)."""
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The ratios in rising order."""
+        return tuple(sorted(set(self.ratios or RATIOS)))
+
+
 class Mix(Section):
     """What is trained on."""
 
@@ -260,8 +290,11 @@ class Mix(Section):
     """Name of a mixer component."""
     tokens: Count | None = None
     """Training tokens in total. Default: `train.steps` times `train.batch_tokens`, or one epoch of the domain."""
-    replay: Decimal = Field(default=0.05, ge=0, lt=1)
-    """Share of general tokens in training. 5 % is the advice for a weak shift (Ibrahim et al. 2024)."""
+    replay: Replay = 0.05
+    """Share of general tokens in training. 5 % is the advice for a weak shift (Ibrahim et al. 2024). law: small runs
+    are trained first, and a law fitted to them chooses it (`law` says how)."""
+    law: MixLaw = MixLaw()
+    """What `replay: law` does; it has no part in a run with a number there."""
     seq_len: Annotated[Count, Field(ge=8)] = 4096
     """Tokens of a training window."""
     packing: Literal["concat", "best_fit"] = "concat"
@@ -272,6 +305,18 @@ class Mix(Section):
     data (Muennighoff et al. 2023, arXiv 2305.16264)."""
     options: Options = {}
     """Options of the mixer."""
+
+    @property
+    def share(self) -> float:
+        """The share of general tokens; while a law is to choose it, the middle one of those it tries."""
+        return self.replay if self.replay != "law" else self.law.shares[len(self.law.shares) // 2]
+
+    @model_serializer(mode="wrap")
+    def _without_idle_law(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        if self.replay != "law":  # it counts in no key and stands in no lock file
+            values.pop("law", None)
+        return values
 
 
 class Train(Section):

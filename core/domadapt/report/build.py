@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from domadapt.artifacts import SPLITS
 from domadapt.report.examples import answered_prompts, changed_items
 from domadapt.report.gate_results import evaluate_gates
+from domadapt.report.law import law_data
 from domadapt.report.ledger import build_ledger
 from domadapt.report.origins import text_origins
 from domadapt.report.training import training_data
@@ -34,13 +35,14 @@ HTML_NAME = "report.html"
 def report_data(results: RunResults) -> dict[str, Any]:
     """Everything the report shows, as plain data that json can write.
 
-    Keys: schema, name, domain, verdict, gates, ledger, models, tasks, corpora, sweep, text_origins, mixture, training,
-    answers, changed_items, recipe, origins, providers, run_facts. What a run does not have (no tokens, training made
-    elsewhere) is None. Raises DataError when results do not fit together.
+    Keys: schema, name, domain, verdict, gates, ledger, models, tasks, corpora, sweep, text_origins, mixture, law,
+    training, answers, changed_items, recipe, origins, providers, run_facts. What a run does not have (no tokens,
+    training made elsewhere) is None. Raises DataError when results do not fit together.
     """
     ledger = build_ledger(results)
     verdict = build_verdict(ledger)
     compared = [ledger["reference"], ledger["cpt"], verdict["chosen_merge"]]
+    training = training_data(results)
     shown = [m.label for m in results.models if m.role in ("base", "control") or m.label in compared]
     data = {
         "schema": 1,
@@ -55,7 +57,8 @@ def report_data(results: RunResults) -> dict[str, Any]:
         "sweep": results.sweep,
         "text_origins": text_origins(results),
         "mixture": None if results.tokens is None else dict(results.tokens.plan),
-        "training": training_data(results),
+        "law": law_data(results.law, training),
+        "training": training,
         "answers": answered_prompts(results, shown),
         "changed_items": changed_items(results, ledger, [label for label in compared if label is not None]),
         "recipe": results.recipe,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domadapt.report import pictures, run_tables, tables
+from domadapt.report.law import law_section
 from domadapt.report.numbers import UNKNOWN, bounds, change, level, plain, share, unit_of
 from domadapt.report.sheets import Cell, Rows, Table
 from domadapt.report.speed import speed_lines
@@ -71,6 +72,7 @@ def _rendered(data: Entry, listed: Entry) -> str:
             ledgers=pictures.forgetting(data),
             curves=pictures.losses(training) if training else None,
             sweep=sweep_section(data),
+            law=law_section(data),
             slices=slices,
             slice_table=tables.slices(grid, titles),
             funnels={side: pictures.data_funnel(side, corpus) for side, corpus in data["corpora"].items()},

@@ -32,6 +32,7 @@ class RunResults:
     only part of report.json that differs between two equal runs, so no model's facts may hold such. Its
     "stages", when there, maps stage name -> {"seconds", "started" (since the first), "peak_bytes", "disk_bytes"}.
     fail_if: the gates of the recipe.  sweep: candidates of a sweep of merges (`domadapt.report.sweep.sweep_data`).
+    law: what the stage that chose the mixture wrote, when the recipe has `mix.replay: law`.
     """
 
     name: str
@@ -46,3 +47,4 @@ class RunResults:
     run_facts: Mapping[str, Any]
     fail_if: Sequence[str] = ()
     sweep: Mapping[str, Any] | None = None
+    law: Mapping[str, Any] | None = None

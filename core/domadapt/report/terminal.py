@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from domadapt.report.law import law_lines
 from domadapt.report.ledger import BETTER, PERPLEXITY, WORSE
 from domadapt.report.numbers import UNKNOWN, plain, unit_of
 from domadapt.report.tables import MARKS, share_text
@@ -43,6 +44,9 @@ def print_report(data: Entry, console: Console) -> None:
     console.print(Text(_safe(data["verdict"]["headline"]), style="bold"))
     for sentence in data["verdict"]["sentences"]:
         console.print(Text(_safe(sentence)))
+    if data.get("law"):
+        for line in law_lines(data["law"]):
+            console.print(Text(line))
     if data["verdict"]["caution"]:
         console.print(Text(data["verdict"]["caution"], style="dim"))
 

@@ -293,3 +293,46 @@ def test_the_probe_of_a_training_is_the_first_domain_benchmark_and_only_its_size
     assert _probe(build.resolved()) is None  # type: ignore[attr-defined]
     assert graphs[0].keys["train"] == graphs[1].keys["train"] == build("train.probe_items=30").keys["train"]
     assert len({graph.keys["train"] for graph in (graphs[0], graphs[2], graphs[3])}) == 3
+
+
+LAW = ("mix.replay=law", "train.steps=64")
+
+
+def test_a_law_adds_small_runs_and_decides_the_mixture_of_the_training(build: Build) -> None:
+    graph = build(*LAW)
+    small = [name for name in graph.nodes if name.startswith("train.law-")]
+    assert small == [f"train.law-{share:g}" for share in (0.01, 0.05, 0.1, 0.25, 0.5)]
+    assert graph.nodes["tokens"].inputs["law"] == "law"
+    assert set(small) < set(graph.nodes["law"].inputs.values())
+    assert list(graph.nodes).index("law") < list(graph.nodes).index("tokens")
+
+
+def test_a_stated_mixture_has_no_part_of_a_law(build: Build) -> None:
+    assert not changed(build(), build("mix.law.general_loss_at_most=0.5"))
+    assert not [name for name in build().nodes if "law" in name]
+
+
+def test_another_bound_makes_no_small_run_again(build: Build) -> None:
+    again = changed(build(*LAW), build(*LAW, "mix.law.general_loss_at_most=0.5"))
+    assert {"law", "tokens", "train", "eval.cpt.bits_per_byte.domain"} <= again
+    assert not [name for name in again if "law-" in name]
+
+
+def test_another_ratio_makes_one_small_run_more(build: Build) -> None:
+    ratios = "[0.01, 0.05, 0.1, 0.25, 0.5, 0.4]"
+    again = changed(build(*LAW), build(*LAW, f"mix.law.ratios={ratios}"))
+    assert {name for name in again if "law-" in name} == {"tokens.law-0.4", "train.law-0.4"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("mix.replay=law", "train.steps=null"), "how long the training will be"),
+        (("mix.replay=law", "train.steps=16"), "8 at least are wanted; raise it to 0.50"),
+    ],
+)
+def test_a_law_without_a_known_length_or_with_too_few_steps_is_refused(
+    build: Build, overrides: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(RecipeError, match=told):
+        build(*overrides)

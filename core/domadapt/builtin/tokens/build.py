@@ -48,13 +48,13 @@ def build_tokens(
     if not available["domain"]:
         raise DataError(f"tokens: the domain's documents do not fill one window of mix.seq_len={mix.seq_len} tokens")
     if num_samples is None:
-        num_samples = int(available["domain"] / (1 - mix.replay)) // samples_per_step * samples_per_step
+        num_samples = int(available["domain"] / (1 - mix.share)) // samples_per_step * samples_per_step
         if not num_samples:
             raise DataError(
                 f"tokens: {available['domain']} windows of domain text do not fill one step of "
                 f"{samples_per_step} windows; lower train.batch_tokens or add text"
             )
-    order = mixer.order(MixRequest(available, num_samples, mix.replay, mix.max_epochs, stage.seed))
+    order = mixer.order(MixRequest(available, num_samples, mix.share, mix.max_epochs, stage.seed))
     np.save(out / "order.npy", np.ascontiguousarray(order, np.int64), allow_pickle=False)
     plan = _plan(order, available, mix, stage.seed)
     (out / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True) + "\n")
@@ -114,7 +114,7 @@ def _documents(corpus: Corpus, split: Split, tokenizer: DocumentTokenizer) -> It
 
 
 def _plan(order: np.ndarray, available: Mapping[str, int], mix: Mix, seed: int) -> dict[str, Any]:
-    asked = {"domain": 1 - mix.replay, "general": mix.replay}
+    asked = {"domain": 1 - mix.share, "general": mix.share}
     parts = []
     for number, (side, windows) in enumerate(available.items()):
         used = int((order[:, 0] == number).sum())

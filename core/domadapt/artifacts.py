@@ -87,8 +87,8 @@ class Corpus(Artifact):
 class TokenStore(Artifact):
     """Tokenised windows in Megatron's `.bin/.idx`, one sequence of `seq_len` tokens per window.
 
-    train/PART.{bin,idx}            the windows of a part ("domain", "general")
-    selection/PART, report/PART     the held-out documents of that part, packed the same way
+    train/PART.{bin,idx}            the windows of a part ("domain", "general", or a source: "domain.sec.filings")
+    selection/SIDE, report/SIDE     the held-out documents of that side, packed the same way
     train/PART.documents.npy        where documents start: token offsets in the part's stream
     train/PART.answers.bin          of conversations only: one byte a token, 1 where it is an answer (each split)
     order.npy                       int64 [num_samples, 2]: (part number, window) in training order
@@ -101,6 +101,11 @@ class TokenStore(Artifact):
     def plan(self) -> Mapping[str, Any]:
         """The mixture as planned and achieved."""
         return json.loads((self.path / "plan.json").read_bytes())  # type: ignore[no-any-return]
+
+    @property
+    def sides(self) -> list[str]:
+        """The sides that have held-out windows: "domain", "general"."""
+        return list(dict.fromkeys(part.get("side", part["name"]) for part in self.plan["parts"]))
 
     def order(self) -> np.ndarray:
         """Training order, int64 [num_samples, 2]: part number (position in plan["parts"]), window."""

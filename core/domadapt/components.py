@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from domadapt.artifacts import Checkpoint, Corpus, ScoreRow, Split, TokenStore
-    from domadapt.recipe.schema import Launch, Train
+    from domadapt.recipe.schema import Launch, MixSource, MixStage, Train
 
 Reject = Callable[[str, str], None]
 Side = Literal["domain", "general"]
@@ -231,6 +231,17 @@ class MixRequest:
     replay: float
     max_epochs: float
     seed: int
+    sides: Mapping[str, Side] = field(default_factory=dict)
+    """Of parts that are not a whole side: the sources named in `mix.sources`."""
+    sources: Mapping[str, MixSource] = field(default_factory=dict)
+    """What `mix.sources` asks of parts."""
+    temperature: float = 1.0
+    schedule: Sequence[MixStage] = ()
+    samples_per_step: int = 1
+
+    def side(self, part: str) -> Side:
+        """The side of a part."""
+        return self.sides.get(part, "general" if part == "general" else "domain")
 
 
 class Mixer(Component):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 
@@ -121,6 +122,8 @@ def adapt_watch_stage(stage: Stage, out: Path) -> Generator[None, bool | None, b
 
 @hookimpl(trylast=True)
 def adapt_run_stage(stage: Stage, inputs: Mapping[str, Artifact], out: Path) -> bool:
-    """Let the stage's component do the work."""
+    """Let the stage's component do the work, in an empty folder: a plugin that tried and failed may have left files."""
+    for left in out.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     stage.facts.update(stage.work(stage, inputs, out))
     return True

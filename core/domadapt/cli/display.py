@@ -118,9 +118,21 @@ def event_text(kind: str, data: Mapping[str, Any]) -> str:
         return f"done in {data['seconds']:.1f} s{_summary(data['facts'])}"
     if kind == "warning":
         return f"warning: {data['message']}"
+    if kind == "mixture":
+        shares = (f"{p['name']} {100 * p['share_achieved']:.4g} %{_asked(p)}" for p in data["parts"])
+        return f"mixture: {', '.join(shares)}"
+    if kind == "taken_over":
+        return f"goes on where a training that began with the same windows was stopped, at step {data['step']}"
     if kind == "resumed":
         return f"continues at step {data['step']} of {data['num_steps']}"
     return ""
+
+
+def _asked(part: Mapping[str, Any]) -> str:
+    """What was asked of a part where it is not what came, and its passes."""
+    asked, achieved = (f"{100 * part[key]:.4g}" for key in ("share_asked", "share_achieved"))
+    told = "" if asked == achieved else f"asked {asked} %, "
+    return f" ({told}{part['epochs']:.3g} epochs)"
 
 
 def _summary(facts: Mapping[str, Any]) -> str:

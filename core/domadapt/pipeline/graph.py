@@ -234,7 +234,7 @@ def add_training(
         "mix": recipe.mix.model_dump(mode="json", exclude={"tokens", "options"}),
         "mixer": _options(resolved.mixer),
         "num_samples": num_samples,
-        "samples_per_step": samples_per_step if num_samples is None else None,
+        "samples_per_step": samples_per_step if num_samples is None or recipe.mix.schedule else None,
         "seed": recipe.seed,
     }
     if recipe.train.objective == "sft":
@@ -249,7 +249,15 @@ def add_training(
             options,
             {**corpora, "tokenizer": f"model.{recipe.model.start}", **({LAW: LAW} if law else {})},
             TokenStore,
-            work.tokens(resolved.mixer, recipe.mix, num_samples, samples_per_step, recipe.train.objective, sampled),
+            work.tokens(
+                resolved.mixer,
+                recipe.mix,
+                num_samples,
+                samples_per_step,
+                recipe.train.objective,
+                recipe.corpus,
+                sampled,
+            ),
         )
     )
     backend = resolved.backend

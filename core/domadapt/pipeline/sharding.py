@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from domadapt import errors
 from domadapt.components import Stage
+from domadapt.culprits import culprit
 from domadapt.pipeline.fingerprints import sha256_file
 from domadapt.pipeline.store import fsync_path, remove, write_file
 
@@ -73,7 +74,8 @@ def attempt(task: Task) -> None:
         fsync_path(part)
         _put(part, task.out, digest)
     except Exception as error:  # whatever it is, the one who waits for the task must learn of it
-        told = {"type": type(error).__name__, "message": str(error), "trace": traceback.format_exc()}
+        told = {"type": type(error).__name__, "message": str(error), "who": culprit(error, foreign=True)}
+        told["trace"] = traceback.format_exc()
         write_file(task.error, json.dumps(told).encode())
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -122,6 +124,6 @@ def failure(task: Task, where: str) -> errors.AdaptError:
     kind = getattr(errors, told["type"], None)
     if isinstance(kind, type) and issubclass(kind, errors.AdaptError):
         return kind(told["message"])
-    return errors.StageError(
-        f"{where}: shard {task.out.name} failed with {told['type']}: {told['message']}; the place is in {task.error}"
-    )
+    who = f" in {told['who']}" if told.get("who") else ""
+    what = f"{told['type']}: {told['message']}"
+    return errors.StageError(f"{where}: shard {task.out.name} failed{who} with {what}; the place is in {task.error}")

@@ -24,6 +24,7 @@ from domadapt.components import (
     WeightedCheckpoint,
 )
 from domadapt.errors import StageError
+from domadapt.pipeline.continuing import take_over
 from domadapt.pipeline.corpus import build_corpus
 from domadapt.pipeline.sampled import SampledCorpus
 from domadapt.recipe.check import Choice
@@ -67,18 +68,27 @@ def tokens(
     num_samples: int | None,
     samples_per_step: int,
     objective: Literal["clm", "sft"] = "clm",
+    workers: CorpusRecipe | None = None,
     sampled: float | None = None,
 ) -> Work:
-    """Tokenise, pack and order. sampled: share of the text that is used. An input `law` decides the mixture."""
+    """Tokenise, pack and order. An input `law` decides the mixture.
+
+    workers: who works on shards, None for this process.  sampled: share of the text that is used.
+    """
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        from domadapt.builtin.executors import open_executor
         from domadapt.builtin.tokens.build import build_tokens
 
         corpora = cast(
             Mapping[Side, Corpus],
             {role.removeprefix("corpus."): i for role, i in inputs.items() if role.startswith("corpus.")},
         )
-        samples = {} if sampled is None else {side: SampledCorpus(c.path, sampled) for side, c in corpora.items()}
+        samples = {
+            side: SampledCorpus(corpus.path, sampled, stage.scratch / f"sampled-{side}")
+            for side, corpus in corpora.items()
+            if sampled is not None
+        }
         advised = {"replay": inputs["law"].data["advice"]["replay"]} if "law" in inputs else {}
         facts = build_tokens(
             samples or corpora,
@@ -90,6 +100,7 @@ def tokens(
             out=out,
             stage=stage,
             objective=objective,
+            executor=None if workers is None else open_executor(workers),
         )
         return {**facts, "sampled": {side: c.achieved for side, c in samples.items()}} if samples else facts
 
@@ -108,6 +119,7 @@ def training(
         if probe is not None:
             by, asked = probe
             request = replace(request, probe=asked, evaluator=cast(Evaluator, by.cls(by.config)))
+        take_over(request, backend.config, stage)
         return cast(TrainingBackend, backend.cls(backend.config)).train(request, out, stage)
 
     return run

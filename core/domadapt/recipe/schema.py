@@ -253,6 +253,66 @@ class CorpusRecipe(Section):
         return self
 
 
+def _number_of_values(value: object) -> str:
+    return "several" if isinstance(value, list) else "one"
+
+
+# told apart beforehand, so that a wrong number is not also told that it could have been a list
+_ONE_OR_SEVERAL = Discriminator(_number_of_values)
+ReplayShare = Annotated[Decimal, Field(ge=0, lt=1)]
+MixRamp = Annotated[
+    Annotated[ReplayShare, Tag("one")]
+    | Annotated[list[ReplayShare], Field(min_length=2, max_length=2), Tag("several")],
+    _ONE_OR_SEVERAL,
+]
+
+
+class MixSource(Section):
+    """How much of one source is trained on. At most one of weight, share and epochs."""
+
+    weight: Decimal | None = Field(default=None, gt=0)
+    """Tokens of this source beside those of the others on its side, which then have weights too: 70 and 1 are 70 : 1.
+    Default: its size, to the power 1 / `mix.temperature`."""
+    share: Decimal | None = Field(default=None, ge=0, le=1)
+    """Share of its side's tokens."""
+    epochs: Decimal | None = Field(default=None, gt=0)
+    """So many passes over it."""
+    max_epochs: Decimal | None = Field(default=None, gt=0)
+    """How often it may be repeated, in the place of `mix.max_epochs`."""
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> Self:
+        said = [name for name in ("weight", "share", "epochs") if getattr(self, name) is not None]
+        if len(said) > 1:
+            raise ValueError(f"{' and '.join(said)} both say how much of the source there is: keep one of them")
+        return self
+
+
+class MixStage(Section):
+    """A stage of training with a mixture of its own. The last one has no end."""
+
+    until: Annotated[Decimal, Field(gt=0, lt=1)] | None = None
+    """Where the stage ends, as a share of the training."""
+    until_step: Count | None = None
+    """Optimizer step after which the stage ends, in the place of `until`: where a training that was stopped goes on
+    with other shares."""
+    replay: MixRamp | None = None
+    """Share of general tokens in this stage: a number, or [from, to] for one that rises or falls evenly. Default:
+    `mix.replay`."""
+    subset: Decimal = Field(default=1.0, gt=0, le=1)
+    """Share of the domain's windows that the stage draws from, again and again: 0.1 over half of the training are the
+    same windows several times. What the subset has shown comes last in later stages."""
+    weights: dict[str, Annotated[Decimal, Field(ge=0)]] = {}
+    """Weights of sources in this stage, in the place of what `mix.sources` says. Sources that are not named, of a side
+    of which one is named, have none."""
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.until is not None and self.until_step is not None:
+            raise ValueError("until and until_step both say where the stage ends: keep one of them")
+        return self
+
+
 def _law_or_share(value: object) -> str:
     return "law" if value == "law" else "share"
 
@@ -297,12 +357,21 @@ class Mix(Section):
     """What `replay: law` does; it has no part in a run with a number there."""
     seq_len: Annotated[Count, Field(ge=8)] = 4096
     """Tokens of a training window."""
-    packing: Literal["concat", "best_fit"] = "concat"
-    """concat: documents in a row, cut every seq_len tokens, no padding. best_fit: a document is cut only
-    when longer than a window; short ones are packed by best fit, the rest of a window is padding."""
+    packing: Literal["concat", "greedy", "best_fit", "none"] = "concat"
+    """concat: documents in a row, cut every seq_len tokens, no padding. The others pad: greedy cuts a document only
+    when it is longer than a window and begins a new window where it does not fit; best_fit, likewise, puts it where the
+    least room stays; none gives each document a window and drops what is beyond it."""
     max_epochs: Decimal = Field(default=4.0, gt=0)
     """How often any part may be repeated before the run is refused. 4 epochs are nearly as good as new
     data (Muennighoff et al. 2023, arXiv 2305.16264)."""
+    sources: dict[str, MixSource] = {}
+    """How much of which source, by its name (`source` of a document): {weight | share | epochs, max_epochs}. Each
+    source of a side of which one is named is then a part of its own."""
+    temperature: Decimal = Field(default=1.0, ge=1)
+    """Sources without a weight count by their size to the power 1 / temperature: 1 as they come, more evens them out
+    (Conneau et al. 2020, arXiv 1911.02116, alpha = 1 / temperature). Above 1 every source is a part of its own."""
+    schedule: list[MixStage] = []
+    """Stages with mixtures of their own: {until, replay, subset, weights}."""
     options: Options = {}
     """Options of the mixer."""
 
@@ -384,12 +453,6 @@ class Train(Section):
     model_config = ConfigDict(populate_by_name=True)
 
 
-def _number_of_values(value: object) -> str:
-    return "several" if isinstance(value, list) else "one"
-
-
-# told apart beforehand, so that a wrong number is not also told that it could have been a list
-_ONE_OR_SEVERAL = Discriminator(_number_of_values)
 Portion = Annotated[Decimal, Field(ge=0, le=1)]
 Portions = Annotated[
     Annotated[Portion, Tag("one")] | Annotated[list[Portion], Field(min_length=1), Tag("several")], _ONE_OR_SEVERAL

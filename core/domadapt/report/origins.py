@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,8 @@ def training_text(
     """
     total = tokens.plan["tokens"] if tokens is not None else 0
     small = {side: corpus.facts["bytes"]["train"] <= most_bytes for side, corpus in corpora.items()}
-    in_order = tokens is not None and packing == "concat"
+    whole_sides = tokens is not None and all(part["name"] in corpora for part in tokens.plan["parts"])
+    in_order = whole_sides and packing == "concat"
     shares: list[SourceShare] = []
     languages: set[str] = set()
     stated = True
@@ -153,7 +155,7 @@ def _tokens_read(tokens: TokenStore, side: Side, documents: _Documents, *, exact
 
     names = [part["name"] for part in tokens.plan["parts"]]
     if side not in names:
-        return None
+        return _tokens_of_sources(tokens, side, documents)
     number = names.index(side)
     if not exact:
         whole = sum(documents.num_bytes)
@@ -166,6 +168,20 @@ def _tokens_read(tokens: TokenStore, side: Side, documents: _Documents, *, exact
     # documents after the last full window were dropped: there are fewer pieces than documents, in the same order
     kind_P = np.asarray(documents.of_row[: len(pieces)])
     return [float(n) for n in np.bincount(kind_P, read_P, len(documents.kinds))]
+
+
+def _tokens_of_sources(tokens: TokenStore, side: Side, documents: _Documents) -> list[float] | None:
+    """Where sources are parts of the mixture: what was read of each, divided among its licences by bytes."""
+    read = {part["name"]: part["tokens"] for part in tokens.plan["parts"] if part.get("side") == side}
+    if not read:
+        return None
+    whole = Counter[str]()
+    for (source, _), size in zip(documents.kinds, documents.num_bytes, strict=True):
+        whole[source] += size
+    return [
+        read.get(f"{side}.{source}", 0) * size / whole[source] if whole[source] else 0.0
+        for (source, _), size in zip(documents.kinds, documents.num_bytes, strict=True)
+    ]
 
 
 def _read_before(positions_P: np.ndarray, uses_W: np.ndarray, tokens: TokenStore) -> np.ndarray:

@@ -118,6 +118,34 @@ def mixture(plan: Entry) -> Table:
     return Table("mixture", caption, headers, fields, rows)
 
 
+def packing(plan: Entry) -> Table:
+    """Where the positions of the windows went, and what of the documents is in none."""
+    lines = [(part["name"], part["packing"]) for part in plan["parts"]]
+    rows: Rows = [
+        [
+            name,
+            _count(one["documents"]),
+            Cell(f"{one['tokens'] / max(1, one['documents']):.0f}", (one["tokens"] / max(1, one["documents"]),)),
+            _count(one["slots"]),
+            Cell(f"{count(one['padding'])} ({percent(one['padding'] / max(1, one['slots']))})", (one["padding"],)),
+            _count(one["dropped"] + one["truncated"]),
+            Cell(
+                f"{count(one['cut_documents'])} ({percent(one['cut_documents'] / max(1, one['documents']))})",
+                (one["cut_documents"],),
+            ),
+        ]
+        for name, one in lines
+    ]
+    text, slots = plan["text_tokens"], plan["tokens"]
+    caption = (
+        f"Packing: of the {count(slots)} positions trained on, {count(text)} hold tokens of documents, the rest "
+        f"({percent((slots - text) / max(1, slots))}) padding. Below, each part once"
+    )
+    headers = ["part", "documents", "tokens a document", "positions", "padding", "tokens in no window", "cut documents"]
+    fields = ["part", "documents", "tokens_per_document", "slots", "padding", "lost", "cut_documents"]
+    return Table("packing", caption, headers, fields, rows)
+
+
 def percent(share: float | None) -> str:
     """A share of 1 with one decimal."""
     return UNKNOWN if share is None else f"{100 * share:.1f} %"

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from domadapt.artifacts import Checkpoint, Corpus, TokenStore
 from domadapt.builtin.training.megatron.backend import MegatronBackend, MegatronOptions
 from domadapt.builtin.training.torch_loop import TorchBackend, TorchOptions
+from domadapt.builtin.training.windows import held_out
 from domadapt.components import Stage, TrainRequest
+from domadapt.errors import Interrupted
 from domadapt.pipeline.fingerprints import digest_files
 from domadapt.recipe.schema import Train
 from domadapt.testing.models import write_byte_tokenizer
@@ -130,6 +137,16 @@ def train_megatron(req: TrainRequest, out: Path, stage: Stage, **options: Any) -
     return Trained(out, facts, stage.facts["events"])
 
 
+def stop_after_one_step(req: TrainRequest, out: Path, stage: Stage, **options: Any) -> dict[str, Any]:
+    """Train, asked to stop from the beginning: one step is made and saved. Returns the newest checkpoint's state."""
+    with pytest.raises(Interrupted, match=r"stopped at step \d+ of \d+, saved; run the same command to continue"):
+        train_megatron(req, out, replace(stage, stop_requested=lambda: True), **options)
+    assert not list(out.iterdir())
+    newest = max(stage.scratch.glob("step-????????"))
+    state: dict[str, Any] = json.loads((newest / "state.json").read_bytes())
+    return state
+
+
 def same_curves(found: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]], within: float) -> None:
     """Losses, held-out losses and rates agree to `within`, norms relatively; steps and keys are equal."""
     assert [sorted(line) for line in found] == [sorted(line) for line in wanted]
@@ -137,6 +154,24 @@ def same_curves(found: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]
         for key, value in other.items():
             scale = max(1.0, abs(value)) if key == "grad_norm" else 1.0
             assert abs(one[key] - value) <= (0 if key in ("step", "tokens") else within * scale), (one, other)
+
+
+def same_as_exported(folder: Path, req: TrainRequest, metrics: Sequence[dict[str, Any]], within: float) -> None:
+    """The folder is the model that was trained: transformers finds in it the losses that the trainer measured last."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    last = next(line for line in reversed(metrics) if "heldout_domain" in line)
+    assert last["step"] == req.num_steps
+    for part in ("domain", "general"):
+        rows = held_out(req.tokens, "selection", part, req.settings.eval_windows)
+        ids, labels, positions = (torch.from_numpy(column) for column in rows)
+        masked = {"position_ids": positions} if req.settings.document_mask else {}
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False, **masked).logits
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        assert abs(loss.item() - last[f"heldout_{part}"]) <= within, part
 
 
 def same_tensors(found: Trained, wanted: Trained, within: float) -> None:
@@ -148,3 +183,80 @@ def same_tensors(found: Trained, wanted: Trained, within: float) -> None:
     for name, tensor in theirs.items():
         assert ours[name].dtype == tensor.dtype
         torch.testing.assert_close(ours[name], tensor, atol=within, rtol=0, msg=name)
+
+
+DRIVER = """
+import json, sys
+from pathlib import Path
+from domadapt.artifacts import Checkpoint, TokenStore
+from domadapt.builtin.training.megatron.backend import MegatronBackend, MegatronOptions
+from domadapt.builtin.training.torch_loop import TorchBackend, TorchOptions
+from domadapt.components import Stage, TrainRequest
+from domadapt.recipe.schema import Train
+
+job = json.loads(sys.argv[1])
+
+def emit(kind, data):
+    print(json.dumps({"kind": kind, **data}), flush=True)
+
+scratch, out = Path(job["scratch"]), Path(job["out"])
+stage = Stage("train", "0", 1234, "test", lambda *_: {}, scratch, emit=emit)
+start, tokens, settings = Path(job["start"]), TokenStore(Path(job["tokens"])), Train.model_validate(job["settings"])
+request = TrainRequest(Checkpoint(start), tokens, settings, job["num_steps"], job["samples_per_step"])
+torch = job["backend"] == "torch"
+backend, options = (TorchBackend, TorchOptions) if torch else (MegatronBackend, MegatronOptions)
+backend = backend(options.model_validate({"threads": 1, **job["options"]}))
+out.mkdir(parents=True, exist_ok=True)
+print(json.dumps({"kind": "facts", **backend.train(request, out, stage)}), flush=True)
+"""
+
+
+class Driven:
+    """A training in a process of its own, which can be killed with everything it has started or alone."""
+
+    def __init__(
+        self, req: TrainRequest, scratch: Path, out: Path, *, backend: str = "megatron", **options: Any
+    ) -> None:
+        self.scratch = scratch
+        scratch.mkdir(exist_ok=True)
+        job = {
+            "backend": backend,
+            "num_steps": req.num_steps,
+            "samples_per_step": req.samples_per_step,
+            "start": str(req.start.path),
+            "tokens": str(req.tokens.path),
+            "settings": req.settings.model_dump(mode="json", by_alias=True),
+            "scratch": str(scratch),
+            "out": str(out),
+            "options": options,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, json.dumps(job)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.lines = (json.loads(line) for line in self.process.stdout)
+
+    def until(self, step: int) -> bool:
+        """Whether that step was reported before the end."""
+        return any(line["kind"] == "progress" and line["done"] >= step for line in self.lines)
+
+    def ranks(self) -> list[int]:
+        """Processes of its ranks."""
+        return [int(file.read_text().split()[1]) for file in sorted(self.scratch.glob("attempt-*/rank-*.pid"))]
+
+    def finish(self) -> tuple[int, str]:
+        """How it ended, and what it wrote to stderr."""
+        _, errors = self.process.communicate()
+        return self.process.returncode, errors
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for is no longer running either."""
+    for _ in range(200):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,14 +15,17 @@ import pytest
 
 from domadapt.artifacts import Checkpoint, Corpus, TokenStore
 from domadapt.builtin.training.megatron import backend
-from domadapt.components import Stage, TrainRequest
-from domadapt.errors import Interrupted
+from domadapt.components import Stage
+from domadapt.errors import StageError
 
 from .megatron_runs import (
+    Driven,
+    gone,
     make_store,
     request,
     same_curves,
     same_tensors,
+    stop_after_one_step,
     train_megatron,
     train_torch,
     write_llama,
@@ -50,16 +50,6 @@ def tokens(make_corpus: MakeCorpus, make_tokens: MakeTokens) -> TokenStore:
     return make_store(make_corpus, make_tokens)
 
 
-def stop_after_one_step(req: TrainRequest, out: Path, stage: Stage, **options: Any) -> dict[str, Any]:
-    """Train, asked to stop from the beginning: one step is made and saved. Returns the newest checkpoint's state."""
-    with pytest.raises(Interrupted, match=r"stopped at step \d+ of \d+, saved; run the same command to continue"):
-        train_megatron(req, out, replace(stage, stop_requested=lambda: True), **options)
-    assert not list(out.iterdir())
-    newest = max(stage.scratch.glob("step-????????"))
-    state: dict[str, Any] = json.loads((newest / "state.json").read_bytes())
-    return state
-
-
 def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(
     tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage
 ) -> None:
@@ -77,7 +67,6 @@ def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(
     assert found.facts["consumed"] == wanted.facts["consumed"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"data_parallel": 2}, {"tensor_parallel": 2, "distributed_optimizer": False}])
 def test_a_resume_in_the_same_layout_gives_the_bits_of_an_undisturbed_training(
     tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage, options: dict[str, Any]
@@ -91,7 +80,6 @@ def test_a_resume_in_the_same_layout_gives_the_bits_of_an_undisturbed_training(
     same_tensors(resumed, whole, 0.0)
 
 
-@pytest.mark.slow
 def test_a_checkpoint_of_tensor_parallel_ranks_is_continued_by_a_pipeline_and_by_one_process(
     tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage
 ) -> None:
@@ -111,7 +99,6 @@ def test_a_checkpoint_of_tensor_parallel_ranks_is_continued_by_a_pipeline_and_by
     same_tensors(found, wanted, WEIGHTS_WITHIN)
 
 
-@pytest.mark.slow
 def test_a_bf16_checkpoint_keeps_its_fp32_weights_over_a_change_of_layout(
     tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage
 ) -> None:
@@ -125,7 +112,6 @@ def test_a_bf16_checkpoint_keeps_its_fp32_weights_over_a_change_of_layout(
     same_tensors(found, whole, 2e-4)
 
 
-@pytest.mark.slow
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_continues(
     tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage
 ) -> None:
@@ -145,6 +131,16 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_continues(
     same_curves(found.metrics, wanted.metrics, WITHIN)
 
 
+def test_f67_a_checkpoint_of_a_training_with_other_settings_is_refused_with_the_difference(
+    tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage
+) -> None:
+    stage = make_stage("changed")
+    stop_after_one_step(request(llama, tokens), tmp_path / "one", stage)
+    (tmp_path / "two").mkdir()
+    with pytest.raises(StageError, match=r"step-00000001 was made with lr 0\.003 \(now 0\.001\); take that back"):
+        train_megatron(request(llama, tokens, lr=1e-3), tmp_path / "two", stage)
+
+
 FULL_DISK = """
 import os, sys
 from domadapt.builtin.training.megatron import worker
@@ -162,7 +158,6 @@ sys.exit(worker.main(sys.argv[1]))
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("background", [True, False])
 def test_a_disk_that_is_full_leaves_the_checkpoint_before_and_the_training_continues(
     tmp_path: Path,
@@ -186,74 +181,6 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before_and_the_training_conti
     same_curves(found.metrics, wanted.metrics, WITHIN)
 
 
-DRIVER = """
-import json, sys
-from pathlib import Path
-from domadapt.artifacts import Checkpoint, TokenStore
-from domadapt.builtin.training.megatron.backend import MegatronBackend, MegatronOptions
-from domadapt.components import Stage, TrainRequest
-from domadapt.recipe.schema import Train
-
-job = json.loads(sys.argv[1])
-
-def emit(kind, data):
-    print(json.dumps({"kind": kind, **data}), flush=True)
-
-scratch, out = Path(job["scratch"]), Path(job["out"])
-stage = Stage("train", "0", 1234, "test", lambda *_: {}, scratch, emit=emit)
-request = TrainRequest(
-    Checkpoint(Path(job["start"])), TokenStore(Path(job["tokens"])), Train.model_validate(job["settings"]), 12, 4
-)
-backend = MegatronBackend(MegatronOptions.model_validate({"threads": 1, **job["options"]}))
-out.mkdir(parents=True, exist_ok=True)
-print(json.dumps({"kind": "facts", **backend.train(request, out, stage)}), flush=True)
-"""
-
-
-class Driven:
-    """A training in a process of its own, which can be killed with everything it has started or alone."""
-
-    def __init__(self, req: TrainRequest, scratch: Path, out: Path, **options: Any) -> None:
-        self.scratch = scratch
-        scratch.mkdir(exist_ok=True)
-        job = {
-            "start": str(req.start.path),
-            "tokens": str(req.tokens.path),
-            "settings": req.settings.model_dump(mode="json", by_alias=True),
-            "scratch": str(scratch),
-            "out": str(out),
-            "options": options,
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, json.dumps(job)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.lines = (json.loads(line) for line in self.process.stdout)
-
-    def until(self, step: int) -> bool:
-        """Whether that step was reported before the end."""
-        return any(line["kind"] == "progress" and line["done"] >= step for line in self.lines)
-
-    def ranks(self) -> list[int]:
-        return [int(file.read_text().split()[1]) for file in sorted(self.scratch.glob("attempt-*/rank-*.pid"))]
-
-    def finish(self) -> tuple[int, str]:
-        _, errors = self.process.communicate()
-        return self.process.returncode, errors
-
-
-def gone(pid: int) -> bool:
-    for _ in range(200):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.05)
-    return False
-
-
-@pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("options", [{}, {"tensor_parallel": 2}], ids=["one rank", "two ranks"])
 def test_trainings_killed_at_random_points_end_with_the_bits_of_an_undisturbed_one(
@@ -280,8 +207,7 @@ def test_trainings_killed_at_random_points_end_with_the_bits_of_an_undisturbed_o
     assert not list((tmp_path / "scratch").glob("*.partial"))
 
 
-@pytest.mark.slow
-def test_a_rank_that_is_killed_ends_the_training_which_then_continues(
+def test_f64_a_rank_that_is_killed_ends_the_training_which_then_continues(
     tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage
 ) -> None:
     req = request(llama, tokens, num_steps=12, checkpoint_every=1)
@@ -301,9 +227,8 @@ def test_a_rank_that_is_killed_ends_the_training_which_then_continues(
     same_curves(found.metrics, wanted.metrics, WITHIN)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_rank_that_hangs_is_noticed(
+def test_f65_a_rank_that_hangs_is_noticed(
     tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage, number: int
 ) -> None:
     req = request(llama, tokens, num_steps=12)

@@ -23,8 +23,10 @@ from domadapt.errors import StageError
 from .megatron_runs import (
     make_store,
     request,
+    same_as_exported,
     same_curves,
     same_tensors,
+    stop_after_one_step,
     train_megatron,
     train_torch,
     write_llama,
@@ -53,6 +55,21 @@ def tokens(make_corpus: MakeCorpus, make_tokens: MakeTokens) -> TokenStore:
     return make_store(make_corpus, make_tokens)
 
 
+def test_a_step_of_two_tensor_parallel_ranks_and_the_rest_by_one_process_train_as_the_torch_backend_does(
+    tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage
+) -> None:
+    req, stage = request(llama, tokens), make_stage("megatron")
+    stop_after_one_step(req, tmp_path / "one", stage, tensor_parallel=2)
+    found = train_megatron(req, tmp_path / "two", stage)
+    assert found.said("resumed") == [{"kind": "resumed", "step": 1, "num_steps": 6}]
+    assert [event["when"] for event in found.said("parity")] == ["before the first step", "after the export"]
+    wanted = train_torch(req, tmp_path / "torch", make_stage("torch"))
+    same_curves(found.metrics, wanted.metrics, WITHIN)
+    same_tensors(found, wanted, WEIGHTS_WITHIN)
+    same_as_exported(found.folder, req, found.metrics, WITHIN)
+
+
+@pytest.mark.slow
 def test_two_tensor_parallel_ranks_train_as_the_torch_backend_does(
     tmp_path: Path, llama: Checkpoint, tokens: TokenStore, make_stage: MakeStage
 ) -> None:
@@ -63,6 +80,7 @@ def test_two_tensor_parallel_ranks_train_as_the_torch_backend_does(
     same_curves(found.metrics, wanted.metrics, WITHIN)
     assert all(line["grad_norm"] > 0.5 for line in found.metrics if "grad_norm" in line)
     same_tensors(found, wanted, WEIGHTS_WITHIN)
+    same_as_exported(found.folder, req, found.metrics, WITHIN)
     assert [event["when"] for event in found.said("parity")] == ["before the first step", "after the export"]
     for name in ("steps", "tokens", "consumed", "parameters", "dtype", "device", "threads"):
         assert found.facts[name] == wanted.facts[name]
@@ -70,6 +88,7 @@ def test_two_tensor_parallel_ranks_train_as_the_torch_backend_does(
     assert [event["done"] for event in found.said("progress")] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_one_rank_with_documents_masked_and_windows_padded_trains_a_tied_model_as_torch_does(
     tmp_path: Path, tied_llama: Checkpoint, make_corpus: MakeCorpus, make_tokens: MakeTokens, make_stage: MakeStage
 ) -> None:
@@ -80,9 +99,11 @@ def test_one_rank_with_documents_masked_and_windows_padded_trains_a_tied_model_a
     found = train_megatron(req, tmp_path / "megatron", make_stage("megatron"))
     same_curves(found.metrics, wanted.metrics, WITHIN)
     same_tensors(found, wanted, WEIGHTS_WITHIN)
+    same_as_exported(found.folder, req, found.metrics, WITHIN)
 
 
 LAYOUTS: list[dict[str, Any]] = [
+    {},
     {"pipeline_parallel": 2},
     {"pipeline_parallel": 4},
     {"data_parallel": 2},
@@ -111,6 +132,20 @@ def test_every_layout_trains_as_the_torch_backend_does(
     found = train_megatron(req, tmp_path / "megatron", make_stage("megatron"), **layout)
     same_curves(found.metrics, wanted.metrics, WITHIN)
     same_tensors(found, wanted, WEIGHTS_WITHIN)
+    same_as_exported(found.folder, req, found.metrics, WITHIN)
+
+
+@pytest.mark.slow
+def test_windows_that_tensor_parallel_ranks_cannot_share_evenly_are_held_by_each(
+    tmp_path: Path, llama: Checkpoint, make_corpus: MakeCorpus, make_tokens: MakeTokens, make_stage: MakeStage
+) -> None:
+    tokens = make_store(make_corpus, make_tokens, seq_len=31)
+    req = request(llama, tokens, batch_tokens=124)
+    wanted = train_torch(req, tmp_path / "torch", make_stage("torch"))
+    found = train_megatron(req, tmp_path / "megatron", make_stage("megatron"), tensor_parallel=2)
+    same_curves(found.metrics, wanted.metrics, WITHIN)
+    same_tensors(found, wanted, WEIGHTS_WITHIN)
+    same_as_exported(found.folder, req, found.metrics, WITHIN)
 
 
 @pytest.mark.slow

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domadapt.builtin.tokens import files
 from domadapt.builtin.tokens import packing as packing_module
-from domadapt.builtin.tokens.packing import Packing, pack
+from domadapt.builtin.tokens.packing import How, Packing, PieceList, audit, blocks_of, pack
 
-How = Literal["concat", "best_fit"]
 PAD = 0
+fixed = settings(derandomize=True, deadline=None)
 
 
 def documents_of(lengths: list[int]) -> list[np.ndarray]:
@@ -25,36 +28,66 @@ def documents_of(lengths: list[int]) -> list[np.ndarray]:
 
 def packed(lengths: list[int], seq_len: int, how: How, pad_last: bool = False) -> tuple[np.ndarray, Packing]:
     packing = Packing()
-    windows = list(pack(documents_of(lengths), seq_len, how, pad_id=PAD, pad_last=pad_last, packing=packing))
-    assert all(window.shape == (seq_len,) and window.dtype == np.int32 for window in windows)
-    return np.array(windows, np.int32).reshape(-1, seq_len), packing
+    blocks = blocks_of(documents_of(lengths), 7)
+    found = list(pack(blocks, seq_len, how, pad_id=PAD, pad_last=pad_last, packing=packing))
+    assert all(windows.shape[1:] == (seq_len,) and windows.dtype == np.int32 for windows in found)
+    return np.concatenate([np.empty((0, seq_len), np.int32), *found]), packing
+
+
+def pieces_of(packing: Packing) -> list[tuple[int, int]]:
+    assert isinstance(packing.pieces, PieceList)
+    return [(start, length) for start, length in packing.pieces.rows().tolist()]
 
 
 def test_concat_cuts_one_stream_and_drops_the_rest() -> None:
     windows, packing = packed([3, 4, 2], 4, "concat")
     assert windows.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
-    assert packing == Packing(pieces=[(0, 3), (3, 4), (7, 1)], num_windows=2, num_tokens=8, padding=0, dropped=1)
+    assert pieces_of(packing) == [(0, 3), (3, 4), (7, 1)]
+    assert packing == Packing(documents=3, num_windows=2, num_tokens=8, padding=0, dropped=1, cut=2)
 
 
 def test_concat_drops_the_pieces_of_documents_that_are_dropped() -> None:
     windows, packing = packed([4, 2, 1], 4, "concat")
     assert windows.tolist() == [[1, 2, 3, 4]]
-    assert packing == Packing(pieces=[(0, 4)], num_windows=1, num_tokens=4, padding=0, dropped=3)
+    assert pieces_of(packing) == [(0, 4)]
+    assert packing == Packing(documents=3, num_windows=1, num_tokens=4, padding=0, dropped=3)
 
 
 def test_concat_with_padding_keeps_the_rest() -> None:
     windows, packing = packed([3, 4, 2], 4, "concat", pad_last=True)
     assert windows.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 0, 0, 0]]
-    assert packing == Packing(pieces=[(0, 3), (3, 4), (7, 2)], num_windows=3, num_tokens=9, padding=3, dropped=0)
+    assert pieces_of(packing) == [(0, 3), (3, 4), (7, 2)]
+    assert packing == Packing(documents=3, num_windows=3, num_tokens=9, padding=3, dropped=0, cut=2)
 
 
 def test_best_fit_keeps_documents_whole_where_they_fit() -> None:
     # lengths 5 (cut into 4 + 1), 2, 3, 1 in windows of 4; by size: 4 | 3 + 1 | 2 + 1
     windows, packing = packed([5, 2, 3, 1], 4, "best_fit")
     assert windows.tolist() == [[1, 2, 3, 4], [8, 9, 10, 5], [6, 7, 11, 0]]
-    assert packing == Packing(
-        pieces=[(0, 4), (4, 3), (7, 1), (8, 2), (10, 1)], num_windows=3, num_tokens=11, padding=1, dropped=0
-    )
+    assert pieces_of(packing) == [(0, 4), (4, 3), (7, 1), (8, 2), (10, 1)]
+    assert packing == Packing(documents=4, num_windows=3, num_tokens=11, padding=1, dropped=0, cut=1)
+
+
+def test_greedy_takes_documents_in_order_and_begins_a_window_where_one_does_not_fit() -> None:
+    windows, packing = packed([5, 2, 3, 1], 4, "greedy")
+    assert windows.tolist() == [[1, 2, 3, 4], [5, 6, 7, 0], [8, 9, 10, 11]]
+    assert pieces_of(packing) == [(0, 4), (4, 1), (5, 2), (8, 3), (11, 1)]
+    assert packing == Packing(documents=4, num_windows=3, num_tokens=11, padding=1, cut=1)
+
+
+def test_no_packing_gives_each_document_a_window_and_drops_what_is_beyond_it() -> None:
+    windows, packing = packed([5, 2, 4], 4, "none")
+    assert windows.tolist() == [[1, 2, 3, 4], [6, 7, 0, 0], [8, 9, 10, 11]]
+    assert pieces_of(packing) == [(0, 4), (4, 2), (8, 4)]
+    assert packing == Packing(documents=3, num_windows=3, num_tokens=10, padding=2, truncated=1)
+
+
+def test_the_audit_says_where_positions_went() -> None:
+    _, packing = packed([5, 2, 4], 4, "none")
+    assert audit(packing, 4) == {
+        "documents": 3, "windows": 3, "slots": 12, "tokens": 10, "padding": 2, "dropped": 0, "truncated": 1,
+        "cut_documents": 0,
+    }  # fmt: skip
 
 
 def test_best_fit_puts_a_piece_where_the_least_room_stays() -> None:
@@ -64,7 +97,7 @@ def test_best_fit_puts_a_piece_where_the_least_room_stays() -> None:
 
 
 def test_nothing_packs_into_nothing() -> None:
-    for how in ("concat", "best_fit"):
+    for how in ("concat", "greedy", "best_fit", "none"):
         windows, packing = packed([], 4, how)
         assert len(windows) == 0
         assert packing == Packing()
@@ -78,7 +111,7 @@ def check_pieces(windows: np.ndarray, packing: Packing, lengths: list[int], *, w
     stream, seq_len = windows.ravel(), windows.shape[1] if len(windows) else 0
     document_of = np.repeat(np.arange(len(lengths)), lengths)
     covered = np.zeros(len(stream), bool)
-    for start, length in packing.pieces:
+    for start, length in pieces_of(packing):
         piece = stream[start : start + length]
         assert length >= 1
         assert len(piece) == length
@@ -90,10 +123,11 @@ def check_pieces(windows: np.ndarray, packing: Packing, lengths: list[int], *, w
             assert start // seq_len == (start + length - 1) // seq_len
         covered[start : start + length] = True
     assert (covered == (stream > 0)).all()
-    starts = [start for start, _ in packing.pieces]
+    starts = [start for start, _ in pieces_of(packing)]
     assert starts == sorted(starts)
 
 
+@fixed
 @given(lengths, st.integers(1, 17), st.booleans())
 def test_concat_keeps_every_token_once_in_order_but_the_dropped_ones(
     lengths: list[int], seq_len: int, pad_last: bool
@@ -110,6 +144,7 @@ def test_concat_keeps_every_token_once_in_order_but_the_dropped_ones(
     check_pieces(windows, packing, lengths, whole=True)
 
 
+@fixed
 @given(lengths, st.integers(1, 17), st.sampled_from([3, 4096]))
 def test_best_fit_keeps_every_token_once_and_cuts_only_what_is_longer_than_a_window(
     lengths: list[int], seq_len: int, block: int
@@ -122,10 +157,11 @@ def test_best_fit_keeps_every_token_once_and_cuts_only_what_is_longer_than_a_win
     assert (packing.num_tokens, packing.dropped) == (len(text), 0)
     assert packing.padding == windows.size - len(text)
     assert packing.num_windows == len(windows)
-    assert len(packing.pieces) == sum(-(-n // seq_len) for n in lengths)
+    assert len(pieces_of(packing)) == sum(-(-n // seq_len) for n in lengths)
     check_pieces(windows, packing, lengths, whole=False)
 
 
+@fixed
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=60))
 def test_best_fit_needs_few_more_windows_than_the_tokens_fill(lengths: list[int]) -> None:
     windows, _ = packed(lengths, 16, "best_fit")
@@ -133,6 +169,38 @@ def test_best_fit_needs_few_more_windows_than_the_tokens_fill(lengths: list[int]
     # of two windows at most half full, the pieces of one would have fitted into the other
     assert (np.count_nonzero(windows, axis=1) <= 8).sum() <= 1
     assert len(windows) <= 2 * fewest
+
+
+@fixed
+@given(lengths, st.integers(1, 17), st.sampled_from(["greedy", "none"]))
+def test_greedy_and_none_keep_the_order_and_account_for_every_token(lengths: list[int], seq_len: int, how: Any) -> None:
+    windows, packing = packed(lengths, seq_len, how)
+    text = windows.ravel()[windows.ravel() > 0]
+    assert (np.diff(text) > 0).all()
+    assert packing.num_tokens + packing.truncated == sum(lengths)
+    assert packing.num_tokens == len(text)
+    assert packing.num_tokens + packing.padding == windows.size
+    assert packing.documents == len(lengths)
+    assert packing.cut == (sum(n > seq_len for n in lengths) if how == "greedy" else 0)
+    check_pieces(windows, packing, lengths, whole=False)
+
+
+@fixed
+@given(st.lists(st.integers(1, 9), max_size=40), st.integers(0, 200), st.integers(1, 5))
+def test_pieces_in_a_file_are_those_in_memory(lengths: list[int], end: int, rows: int) -> None:
+    starts = np.cumsum([0, *lengths])[:-1]
+    given_rows = np.stack([starts, np.array(lengths, np.int64)], 1).astype(np.int64).reshape(-1, 2)
+    memory = PieceList()
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "TAIL_ROWS", rows)
+        with files.PieceFile(Path(folder) / "pieces.npy") as file:
+            for sink in (memory, file):
+                for at in range(0, len(given_rows), 3):
+                    sink.add(given_rows[at : at + 3])
+                sink.cut(end)
+        found = np.load(Path(folder) / "pieces.npy", allow_pickle=False)
+    assert found.shape[1] == 2
+    assert found.tolist() == memory.rows().tolist()
 
 
 @pytest.mark.parametrize("how", ["concat", "best_fit"])
@@ -143,7 +211,7 @@ def test_packing_is_lazy_over_documents(how: Any) -> None:
         nonlocal taken
         while True:
             taken += 1
-            yield np.ones(8, np.int32)
+            yield np.ones(8, np.int32), np.array([8])
 
     stream = pack(endless(), 8, how, pad_id=PAD, pad_last=False, packing=Packing())
     next(stream)

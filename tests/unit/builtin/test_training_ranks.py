@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +22,8 @@ from domadapt.builtin.training.torch_loop import TorchBackend, TorchOptions
 from domadapt.components import Benchmark, EvalRequest, Stage, TrainRequest
 from domadapt.errors import DataError, Interrupted, PluginError
 from domadapt.recipe.schema import Launch, Train
+
+from .megatron_runs import Driven, gone, same_as_exported
 
 MakeCorpus = Callable[..., Corpus]
 MakeTokens = Callable[..., TokenStore]
@@ -59,6 +65,9 @@ class Trained:
     folder: Path
     facts: dict[str, Any]
     lines: list[dict[str, Any]]
+
+    def digest(self) -> str:
+        return hashlib.sha256((self.folder / "model.safetensors").read_bytes()).hexdigest()
 
     def values(self, name: str) -> list[float]:
         return [line[name] for line in self.lines if name in line]
@@ -111,19 +120,22 @@ def test_two_ranks_train_as_one_process_does_and_either_continues_what_they_save
     assert [e["step"] for e in stage.facts["events"] if e["kind"] == "resumed"] == [state["step"]]
     alike(whole, resumed)
     assert resumed.facts["consumed"] == whole.facts["consumed"]
+    same_as_exported(resumed.folder, request(tiny_model, tokens), resumed.lines, 1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 4), (2, 2), (4, 1)])
-def test_a_training_goes_on_with_another_number_of_ranks(
+def test_f66_a_training_goes_on_with_another_number_of_ranks(
     tmp_path: Path, tiny_model: Checkpoint, tokens: TokenStore, make_stage: MakeStage, before: int, after: int
 ) -> None:
-    """F66: the same samples in the same order, losses to 1e-5."""
+    """The same samples in the same order, losses to 1e-5."""
     whole = train(request(tiny_model, tokens), tmp_path / "whole", make_stage("whole"))
     stage = make_stage("ranks")
     with pytest.raises(Interrupted):
         train(request(tiny_model, tokens), tmp_path / "first", stopping_at(stage, 4), num_processes=before)
-    alike(whole, train(request(tiny_model, tokens), tmp_path / "resumed", stage, num_processes=after))
+    resumed = train(request(tiny_model, tokens), tmp_path / "resumed", stage, num_processes=after)
+    alike(whole, resumed)
+    same_as_exported(resumed.folder, request(tiny_model, tokens), resumed.lines, 1e-5)
 
 
 @pytest.mark.slow
@@ -151,6 +163,45 @@ def test_two_ranks_in_bf16_learn_as_one_process_does(
     )
     assert one.values("loss") == pytest.approx(two.values("loss"), abs=0.05)
     assert two.values("loss")[-1] < two.values("loss")[0] - 1
+
+
+@pytest.mark.slow
+def test_f64_a_rank_that_is_killed_ends_the_others_and_the_training_continues_to_the_same_bits(
+    tmp_path: Path, tiny_model: Checkpoint, tokens: TokenStore, make_stage: MakeStage
+) -> None:
+    asked = request(tiny_model, tokens, checkpoint_every=1)
+    stage = make_stage("killed")
+    driven = Driven(asked, stage.scratch, tmp_path / "first", backend="torch", num_processes=2)
+    assert driven.until(3)
+    pids = driven.ranks()
+    os.kill(pids[1], signal.SIGKILL)
+    began = time.monotonic()
+    code, errors = driven.finish()
+    assert time.monotonic() - began < 60
+    assert code != 0
+    assert "StageError: train: rank 1 was ended by signal 9" in errors
+    assert all(map(gone, pids))
+    resumed = train(asked, tmp_path / "resumed", stage, num_processes=2)
+    assert [e["step"] >= 2 for e in stage.facts["events"] if e["kind"] == "resumed"] == [True]
+    whole = train(asked, tmp_path / "whole", make_stage("whole"), num_processes=2)
+    assert resumed.lines == whole.lines
+    assert resumed.digest() == whole.digest()
+
+
+@pytest.mark.slow
+def test_f65_a_rank_that_hangs_is_noticed_and_ends_the_training(
+    tmp_path: Path, tiny_model: Checkpoint, tokens: TokenStore, make_stage: MakeStage
+) -> None:
+    stage = make_stage("hung")
+    asked = request(tiny_model, tokens)
+    driven = Driven(asked, stage.scratch, tmp_path / "first", backend="torch", num_processes=2, timeout=60)
+    assert driven.until(1)
+    pids = driven.ranks()
+    os.kill(pids[1], signal.SIGSTOP)
+    code, errors = driven.finish()
+    assert code != 0
+    assert "StageError: train: " in errors
+    assert all(map(gone, pids))
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,13 +135,13 @@ def test_text_that_would_repeat_more_often_than_in_the_small_run_is_told() -> No
 
 
 def test_a_sampled_corpus_holds_its_share_and_a_larger_one_holds_a_smaller_one(
-    make_corpus: Callable[..., Corpus],
+    make_corpus: Callable[..., Corpus], tmp_path: Path
 ) -> None:
     texts = [f"{number} " * (number % 7 + 1) for number in range(200)]
     corpus = make_corpus({"train": texts, "report": ["held out"]})
     found = {}
     for share in (0.25, 0.5, 1.0):
-        sampled = SampledCorpus(corpus.path, share)
+        sampled = SampledCorpus(corpus.path, share, tmp_path / f"sampled-{share}")
         found[share] = {name for batch in sampled.batches("train", ["id"]) for name in batch["id"].to_pylist()}
         assert sampled.achieved == pytest.approx(share, abs=0.01)
         assert [b.num_rows for b in sampled.batches("report")] == [b.num_rows for b in corpus.batches("report")]

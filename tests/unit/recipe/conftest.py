@@ -229,7 +229,7 @@ class FakeRegistry:
     def __init__(self, **components: Sequence[Any]) -> None:
         self._components = {kind: {item.name: item for item in items} for kind, items in components.items()}
 
-    def names(self, kind: str) -> list[str]:
+    def names(self, kind: str, *, doubles: bool = True) -> list[str]:
         """Names of a kind."""
         return sorted(self._components[kind])
 

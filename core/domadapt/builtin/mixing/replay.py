@@ -1,4 +1,4 @@
-"""The default mixer: domain windows with a fixed share of general windows spread evenly between them."""
+"""The default mixer: shares of parts exact to a window at every moment, in stages, each pass in another order."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 class ReplayMixer(Mixer):
-    """Replay: `replay` of all windows are general, the rest domain, both in seeded order.
+    """Replay: `replay` of all windows are general, the rest domain; sources, temperature and schedule refine it.
 
-    The general windows are placed at even distances, not drawn: every stretch of training has the asked
-    share to within one window. Each pass over a part is a new permutation ("compute-equivalent replay",
-    Ibrahim et al. 2024, arXiv 2403.08763, section 4).
+    Windows are placed at even distances, not drawn: every stretch of training has the asked shares to within one window
+    a part. Each pass over a part is a new permutation ("compute-equivalent replay", Ibrahim et al. 2024, arXiv
+    2403.08763, section 4; new windows at a fixed rate rather than the same ones again: "rate-fixed, data-dynamic",
+    arXiv 2406.14833).
     """
 
     name: ClassVar[str] = "replay"
@@ -25,32 +26,52 @@ class ReplayMixer(Mixer):
         """int64 [num_samples, 2]: part number, window."""
         import numpy as np
 
-        total, parts = request.num_samples, list(request.available)
-        general = round(total * request.replay)
-        wanted = {"domain": total - general, "general": general}
-        order = np.empty((total, 2), np.int64)
-        # sample i is general when the running count of general samples steps up at i
-        steps = np.floor((np.arange(total) + 1) * general / total + 1e-9).astype(np.int64) if total else np.empty(0)
-        is_general = np.diff(steps, prepend=0) > 0
+        from domadapt.builtin.mixing.drawing import Windows, draw
+        from domadapt.builtin.mixing.placing import place
+        from domadapt.builtin.mixing.targets import spans, wanted, within_sides
+
+        stages = spans(request)
+        shares = within_sides(request, stages)
+        parts = list(request.available)
+        general = any(request.side(part) == "general" for part in parts)
+        if not general and any(share for stage in stages for share in stage.general):
+            raise _too_little(request, "general", round(request.num_samples * request.replay))
+        order = np.empty((request.num_samples, 2), np.int64)
+        ends = [stage.last for stage in stages]
+        order[:, 0] = place(ends, len(parts), lambda number: wanted(request, parts[number], stages, shares))
+        subsets = [stage.subset for stage in stages]
         for number, part in enumerate(parts):
-            rows = is_general if part == "general" else ~is_general
-            available, count = request.available[part], wanted[part]
-            if count > available * request.max_epochs:
-                raise DataError(
-                    f"mix: {count} windows of {part} text wanted, {available} there, which is more than "
-                    f"mix.max_epochs={request.max_epochs:g} repeats; add text, or lower mix.tokens or mix.replay"
-                )
-            order[rows, 0] = number
-            order[rows, 1] = _passes(available, count, request.seed, part)
+            rows = np.flatnonzero(order[:, 0] == number)
+            counts = [int(np.searchsorted(rows, s.last) - np.searchsorted(rows, s.first)) for s in stages]
+            of_part = subsets if request.side(part) == "domain" else [1.0] * len(stages)
+            _check_repeats(request, part, counts, of_part)
+            if len(rows):
+                order[rows, 1] = draw(Windows(request.available[part], request.seed, part), counts, of_part)
         return order
 
 
-def _passes(available: int, count: int, seed: int, part: str) -> np.ndarray:
-    """`count` window numbers: whole passes, each a permutation of its own, the last one cut."""
-    import numpy as np
+def _check_repeats(request: MixRequest, part: str, counts: list[int], subsets: list[float]) -> None:
+    """Raises DataError when a part, or the subset of a stage, is repeated more often than it may be."""
+    from domadapt.builtin.mixing.drawing import subset_size
 
-    if not count:
-        return np.empty(0, np.int64)
-    rng = np.random.Generator(np.random.Philox(key=[seed, 0 if part == "domain" else 1]))
-    passes = [rng.permutation(available) for _ in range(-(-count // available))]
-    return np.concatenate(passes)[:count]
+    source, available = request.sources.get(part), request.available[part]
+    own = source is not None and source.max_epochs is not None
+    most = source.max_epochs if source is not None and source.max_epochs is not None else request.max_epochs
+    key = f"mix.sources.{part}.max_epochs" if own else "mix.max_epochs"
+    if sum(counts) > available * most:
+        raise _too_little(request, part, sum(counts), most, key)
+    for stage, (count, subset) in enumerate(zip(counts, subsets, strict=True)):
+        if available and count > (size := subset_size(available, subset)) * most:
+            raise DataError(
+                f"mix.schedule[{stage}]: {count} windows of {part} text wanted of a subset of {size}, which is more "
+                f"than {key}={most:g} repeats; make the stage shorter, or its subset larger"
+            )
+
+
+def _too_little(
+    request: MixRequest, part: str, count: int, most: float | None = None, key: str = "mix.max_epochs"
+) -> DataError:
+    return DataError(
+        f"mix: {count} windows of {part} text wanted, {request.available.get(part, 0)} there, which is more than "
+        f"{key}={request.max_epochs if most is None else most:g} repeats; add text, or lower mix.tokens or mix.replay"
+    )

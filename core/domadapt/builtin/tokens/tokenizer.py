@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from domadapt.artifacts import Checkpoint
+from domadapt.builtin.tokens.ranks import FILE as RANK_FILE
+from domadapt.builtin.tokens.ranks import is_rank_file, load_ranks
 from domadapt.errors import DataError
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a model's folder: Hugging Face's, SentencePiece's or tiktoken ranks, as transformers has it.
+
+    Raises DataError when there is none.
+    """
+    if not (folder / "tokenizer.json").is_file() and is_rank_file(folder / RANK_FILE):
+        return load_ranks(folder)
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: no tokenizer that transformers can load ({error})") from error
 
 
 class DocumentTokenizer:
     """Text to ids with the tokens that open and close a document (begin, end), where the model has them."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        from transformers import AutoTokenizer
-
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.path)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{checkpoint.path}: no tokenizer that transformers can load ({error})") from error
+        self.folder = checkpoint.path
+        self.tokenizer = load_tokenizer(checkpoint.path)
         self.bos: int | None = self.tokenizer.bos_token_id
         self.eos: int | None = self.tokenizer.eos_token_id
         self.vocab_size = len(self.tokenizer)

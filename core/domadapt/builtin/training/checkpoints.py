@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domadapt.components import Stage
+from domadapt.components import Stage, TrainRequest
 from domadapt.errors import DataError, MissingError, StageError
 from domadapt.pipeline.engine import is_disk_full
 from domadapt.pipeline.store import publish, remove, verify
@@ -198,20 +198,44 @@ def _check_position(path: Path) -> None:
         raise DataError(f"{path}: {STATE} does not say {', '.join(missing)}")
 
 
+def decisive(request: TrainRequest, seed: int, **options: Any) -> dict[str, Any]:
+    """What must be the same when a training continues: all that decides its weights, as JSON.
+
+    options: those of the backend without which a checkpoint is another training's.
+    """
+    kept = request.settings.model_dump(
+        mode="json",
+        exclude={"backend", "situation", "checkpoint", "steps", "options", "checkpoint_every"},
+        by_alias=True,
+    )
+    return {
+        **kept,
+        **options,
+        "steps": request.num_steps,
+        "samples_per_step": request.samples_per_step,
+        "tokens": request.tokens.manifest["sha256"],
+        "seed": seed,
+    }
+
+
+def check_made_with(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises StageError with the difference when a checkpoint is another training's."""
+    changed = [k for k in {**before, **now} if before.get(k) != now.get(k)]
+    if changed:
+        told = ", ".join(f"{key} {before.get(key)!r} (now {now.get(key)!r})" for key in changed)
+        raise StageError(
+            f"train: {path.name} was made with {told}; take that back to continue, or delete {path.parent} to start "
+            "over"
+        )
+
+
 def load_checkpoint(path: Path, held: Held, made_with: Mapping[str, Any]) -> dict[str, Any]:
     """Load an intact checkpoint into what is held; return its position. Every rank calls it.
 
     Raises StageError when it was made by a training with other settings, or lacks a tensor.
     """
     state: dict[str, Any] = json.loads((path / STATE).read_bytes())
-    before = state["made_with"]
-    changed = [k for k in {**before, **made_with} if before.get(k) != made_with.get(k)]
-    if changed:
-        told = ", ".join(f"{key} {before.get(key)!r} (now {made_with.get(key)!r})" for key in changed)
-        raise StageError(
-            f"train: {path.name} was made with {told}; take that back to continue, or delete {path.parent} to start "
-            "over"
-        )
+    check_made_with(path, state["made_with"], made_with)
     if (path / SHARDED).is_dir():
         _load_shards(path / SHARDED, held)
     else:

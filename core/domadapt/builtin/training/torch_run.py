@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from domadapt.artifacts import TOKENIZER_FILES
-from domadapt.builtin.training.checkpoints import Held, load_checkpoint, save_checkpoint
+from domadapt.builtin.training.checkpoints import Held, decisive, load_checkpoint, save_checkpoint
 from domadapt.builtin.training.losses import scored
 from domadapt.builtin.training.memory import told_when_out_of_memory
 from domadapt.builtin.training.peers import Peers
@@ -54,6 +54,8 @@ class TorchRun:
         self.share = peers.share(request.samples_per_step)
         self.trainee = Trainee(request.start.path, self.settings, options, peers)
         self.model = self.trainee.network
+        if peers.device.type == "cuda":  # what is measured is of this training alone
+            torch.cuda.reset_peak_memory_stats(peers.device)
         if peers.rank:  # the same weights, but not the same dropout
             torch.manual_seed(stage.seed + peers.rank)
         self.data = WindowReader(request.tokens)
@@ -79,19 +81,7 @@ class TorchRun:
 
     def made_with(self) -> dict[str, Any]:
         """What must be the same when a training continues: all that decides its weights."""
-        kept = self.settings.model_dump(
-            mode="json",
-            exclude={"backend", "situation", "checkpoint", "steps", "options", "checkpoint_every"},
-            by_alias=True,
-        )
-        return {
-            **kept,
-            **{name: getattr(self.options, name) for name in DECISIVE},
-            "steps": self.request.num_steps,
-            "samples_per_step": self.request.samples_per_step,
-            "tokens": self.request.tokens.manifest["sha256"],
-            "seed": self.stage.seed,
-        }
+        return decisive(self.request, self.stage.seed, **{name: getattr(self.options, name) for name in DECISIVE})
 
     def resume(self, newest: Path | None) -> None:
         """Continue from a checkpoint, or without one start with a measurement at step 0."""
@@ -237,11 +227,11 @@ class TorchRun:
         losses: dict[str, float] = {}
         self.model.eval()
         with torch.no_grad():
-            for part in self.request.tokens.plan["parts"]:
-                rows = held_out(self.request.tokens, "selection", part["name"], self.settings.eval_windows)
+            for side in self.request.tokens.sides:
+                rows = held_out(self.request.tokens, "selection", side, self.settings.eval_windows)
                 if len(rows[0]):
                     total, count = self._held_out_loss(*rows)
-                    losses |= {f"heldout_{part['name']}": total / count} if count else {}
+                    losses |= {f"heldout_{side}": total / count} if count else {}
         self.model.train()
         self._log(step=self.step, **losses)
         self.stage.event("heldout", step=self.step, **losses)
@@ -298,6 +288,8 @@ class TorchRun:
         (self.out / METRICS).parent.mkdir()
         shutil.copyfile(self.metrics, self.out / METRICS)
         self.stage.measured["matmul_flops"] = self.matmul
+        if self.peers.device.type == "cuda":
+            self.stage.measured["device_peak_bytes"] = torch.cuda.max_memory_allocated(self.peers.device)
         return {
             "steps": self.step,
             "tokens": self.step * self.request.samples_per_step * self.data.seq_len,

@@ -103,7 +103,7 @@ def layout_of(options: MegatronOptions, launch: Launch | None) -> Layout:
 
 
 def _job(request: TrainRequest, layout: Layout, options: MegatronOptions, out: Path, stage: Stage) -> Job:
-    from domadapt.builtin.training.checkpoints import newest_checkpoint
+    from domadapt.builtin.training.checkpoints import STATE, check_made_with, decisive, newest_checkpoint
     from domadapt.builtin.training.megatron.job import Job
     from domadapt.builtin.training.torch_loop import stored_dtype
 
@@ -111,7 +111,9 @@ def _job(request: TrainRequest, layout: Layout, options: MegatronOptions, out: P
         shutil.rmtree(old)
     folder = stage.scratch / f"attempt-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
-    resume = newest_checkpoint(stage)
+    resume, made_with = newest_checkpoint(stage), decisive(request, stage.seed)
+    if resume is not None:
+        check_made_with(resume, json.loads((resume / STATE).read_bytes())["made_with"], made_with)
     return Job(
         folder=str(folder),
         scratch=str(stage.scratch),
@@ -119,6 +121,7 @@ def _job(request: TrainRequest, layout: Layout, options: MegatronOptions, out: P
         start=str(request.start.path),
         tokens=str(request.tokens.path),
         settings=request.settings.model_dump(mode="json", by_alias=True),
+        made_with=made_with,
         num_steps=request.num_steps,
         samples_per_step=request.samples_per_step,
         layout=asdict(layout),

@@ -17,7 +17,8 @@ class Job:
     """One attempt at a training.
 
     folder: where this attempt's files are, new for each.  scratch: where checkpoints are.
-    resume: the checkpoint to continue from, None to start.  settings: the recipe's `train` section.
+    resume: the checkpoint to continue from, None to start.  settings: the recipe's `train` section.  made_with: what a
+    checkpoint says of its training.
     """
 
     folder: str
@@ -26,6 +27,7 @@ class Job:
     start: str
     tokens: str
     settings: dict[str, Any]
+    made_with: dict[str, Any]
     num_steps: int
     samples_per_step: int
     layout: dict[str, int]

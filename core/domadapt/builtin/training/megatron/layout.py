@@ -33,6 +33,10 @@ class Layout:
         """Ranks in all."""
         return self.tensor * self.pipeline * self.data
 
+    def shares_sequence(self, seq_len: int) -> bool:
+        """Whether tensor-parallel ranks share the positions of a window, which they must divide evenly."""
+        return self.tensor > 1 and seq_len % self.tensor == 0
+
     def padded_vocabulary(self, vocabulary: int) -> int:
         """Rows of the embedding: a multiple of 128 that tensor-parallel ranks divide evenly.
 

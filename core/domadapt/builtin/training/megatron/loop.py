@@ -166,15 +166,15 @@ class RankRun:
         losses = {}
         passes.model.eval()
         with torch.no_grad():
-            for part in self.tokens.plan["parts"]:
-                rows = held_out(self.tokens, "selection", part["name"], self.settings.eval_windows)
+            for side in self.tokens.sides:
+                rows = held_out(self.tokens, "selection", side, self.settings.eval_windows)
                 if not len(rows[0]):
                     continue
                 share = self._share(len(rows[0]))
                 batches = share.micro_batches(fixed_rows(rows), self.reader.seq_len)
                 total, count = passes.losses(batches, share, self.reader.seq_len, backward=False)
                 if count:
-                    losses[f"heldout_{part['name']}"] = total / count
+                    losses[f"heldout_{side}"] = total / count
         passes.model.train()
         self.curves.add(step=self.step, **losses)
         self.rank.say("heldout", step=self.step, **losses)
@@ -193,7 +193,7 @@ class RankRun:
             "consumed": self.reader.consumed(0, samples),
             "metrics_bytes": self.curves.flush(),
             "ranks": self.job.layout,
-            "made_with": self.job.settings,
+            "made_with": self.job.made_with,
         }
         self.writer.save(trainee, state)
 
@@ -233,8 +233,13 @@ class RankRun:
         }
 
     def _measured(self) -> dict[str, float]:
-        """Of all ranks together: the peak of memory, and of floating-point operations a second."""
+        """Of all ranks together the peaks of memory and of floating-point operations a second; of the fullest GPU."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         found = torch.tensor([peak, self.matmul], dtype=torch.float64, device=self.device)
         torch.distributed.all_reduce(found)
-        return dict(zip(("peak_bytes", "matmul_flops"), found.tolist(), strict=True))
+        measured = dict(zip(("peak_bytes", "matmul_flops"), found.tolist(), strict=True))
+        if self.device.type == "cuda":
+            fullest = torch.tensor(float(torch.cuda.max_memory_allocated(self.device)), device=self.device)
+            torch.distributed.all_reduce(fullest, op=torch.distributed.ReduceOp.MAX)
+            measured["device_peak_bytes"] = fullest.item()
+        return measured

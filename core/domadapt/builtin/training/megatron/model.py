@@ -4,6 +4,9 @@ With Transformer Engine the layers are its own; without, Megatron's local ones w
 memory does not grow with the square of the length. Rotary frequencies come from transformers, so that every kind of
 scaling is the one the model was trained with. Positions do not restart with each document: the embedding is
 relative, and where documents are masked from each other only differences within one count.
+
+Tensor-parallel ranks also share the sequence between their matrix products (sequence parallelism, Korthikanti et al.
+2022, arXiv 2205.05198, section 4.2.2): no rank keeps what another keeps too, and `adapt plan` counts on it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from megatron.core.models.gpt.gpt_layer_specs import (
 )
 from megatron.core.transformer import TransformerConfig
 from megatron.core.transformer.module import MegatronModule
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 
 from domadapt.builtin.training.megatron.layout import Layout, head_dim
 
@@ -52,6 +56,17 @@ class ScaledDotProductAttention(MegatronModule):  # type: ignore[misc]
             q, k, v, attn_mask=seen, is_causal=seen is None, scale=self.scale, enable_gqa=q.shape[1] != k.shape[1]
         )
         return cast(torch.Tensor, out.permute(2, 0, 1, 3).reshape(out.shape[2], out.shape[0], -1))
+
+
+class LocalNorm(torch.nn.RMSNorm):  # type: ignore[misc]
+    """RMSNorm that tells Megatron whether its ranks see different positions: their gradients are then to be summed.
+
+    Megatron's own wrapper of torch's norm refuses sequence parallelism for the want of this mark.
+    """
+
+    def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-5, **_: Any) -> None:
+        super().__init__(hidden_size, eps=eps)
+        self.weight.sequence_parallel = config.sequence_parallel
 
 
 class TransformersRotary(RotaryEmbedding):  # type: ignore[misc]
@@ -86,11 +101,12 @@ class Llama(GPTModel):  # type: ignore[misc]
 
 
 def transformer_config(
-    hf_config: Any, layout: Layout, dtype: torch.dtype, *, recompute: bool = False
+    hf_config: Any, layout: Layout, dtype: torch.dtype, *, recompute: bool = False, sequence_parallel: bool = False
 ) -> TransformerConfig:
     """Megatron's configuration of a Llama model in one precision.
 
-    recompute: activations of each layer in the backward pass.
+    recompute: activations of each layer in the backward pass.  sequence_parallel: whether tensor-parallel ranks share
+    the positions of a window where they do not share a matrix.
     """
     recomputing: dict[str, Any] = {
         "recompute_granularity": "full",
@@ -116,6 +132,7 @@ def transformer_config(
         bf16=dtype == torch.bfloat16,
         tensor_model_parallel_size=layout.tensor,
         pipeline_model_parallel_size=layout.pipeline,
+        sequence_parallel=sequence_parallel,
         use_cpu_initialization=not torch.cuda.is_available(),
         # without it weights lose the mark of tensor-parallel ones, and the gradient norm counts half of them
         perform_initialization=True,
@@ -132,6 +149,20 @@ def transformer_config(
     )
 
 
+def _specification(config: TransformerConfig, *, document_mask: bool) -> Any:
+    """What the layers of this pipeline stage are made of, and the last norm."""
+    engine = has_transformer_engine()
+    layer = (
+        get_gpt_layer_with_transformer_engine_spec() if engine else get_gpt_layer_local_spec(normalization="RMSNorm")
+    )
+    if document_mask or not engine:
+        layer.submodules.self_attention.submodules.core_attention = ScaledDotProductAttention
+    if engine:
+        return layer
+    layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = LocalNorm
+    return TransformerBlockSubmodules([layer] * get_num_layers_to_build(config), layer_norm=LocalNorm)
+
+
 def build_model(
     hf_config: Any,
     layout: Layout,
@@ -143,16 +174,12 @@ def build_model(
     recompute: bool = False,
 ) -> Llama:
     """This rank's part of the model, with weights still to be loaded."""
-    config = transformer_config(hf_config, layout, dtype, recompute=recompute)
-    engine = has_transformer_engine()
-    spec = get_gpt_layer_local_spec(normalization="RMSNorm")
-    if engine:
-        spec = get_gpt_layer_with_transformer_engine_spec()
-    if document_mask or not engine:
-        spec.submodules.self_attention.submodules.core_attention = ScaledDotProductAttention
+    config = transformer_config(
+        hf_config, layout, dtype, recompute=recompute, sequence_parallel=layout.shares_sequence(seq_len)
+    )
     model = Llama(
         config=config,
-        transformer_layer_spec=spec,
+        transformer_layer_spec=_specification(config, document_mask=document_mask),
         vocab_size=layout.padded_vocabulary(hf_config.vocab_size),
         max_sequence_length=seq_len,
         position_embedding_type="rope",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import warnings
@@ -22,6 +23,8 @@ from domadapt.builtin.training.rank import Rank, serve
 def main(file: str) -> int:
     """Do this rank's part of a job; the code to end with."""
     job = Job.read(Path(file))
+    # with one queue of work a GPU starts what Megatron wants first, and communication overlaps with products
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     # Megatron's checkpoint writer would start this process anew, with all of torch, and leave it behind when killed
     queues = SyncManager(ctx=get_context("fork"))
     queues.start(_hear_nothing)

@@ -39,6 +39,8 @@ def write_job(folder: Path, request: TrainRequest, options: NemoOptions, gpus: i
         raise DataError("train: the nemo backend knows no train.document_mask; set it to false, or another backend")
     config = write_for_transformers_4(request.start, folder / "init")
     parts = [part["name"] for part in tokens.plan["parts"]]
+    if parts != tokens.sides:
+        raise DataError("train: the nemo backend knows no mix.sources; leave them out, or take another backend")
     _write_data(folder / "data", request, parts)
     nodes = request.launch.nodes if request.launch is not None else 1
     ranks = options.tensor_parallel * options.pipeline_parallel

@@ -1,0 +1,239 @@
+"""Text to ids in bulk, by the fastest route that gives exactly the model's own ids.
+
+The definition is `tokenizers` (or, for a tokenizer it does not know, transformers). fastokens is ten times as fast and
+meant to be equal, looking words up is two and a half times as fast; whether they are equal, a probe decides on the very
+text and tokenizer: both encode a sample of every shard and a list of hostile strings, and one differing id rules the
+route out for the whole shard. What both give is flat
+(ids of all texts in a row, where each ends): objects for single tokens are much of what makes other ways slow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+Flat = tuple[np.ndarray, np.ndarray]
+"""Ids of all texts in a row, and the length of each."""
+PROBE_SHARE, PROBE_LEAST, PROBE_PIECE = 1 / 200, 200_000, 2_000
+"""The sample of a shard: this share of its bytes, at least so many, in pieces of so many characters."""
+GPT_2_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""How a byte-level step splits that says nothing of it (tokenizers, pre_tokenizers/byte_level.rs)."""
+MOST_WORDS = 1_000_000
+"""Words remembered: about 150 MB."""
+HOSTILE = (
+    "", " ", "  \t \n\n \r\n x", "don't DON'T we'LL I'm he'd", "12 123 1234 1,234,567.89",
+    "naïve café cafe\u0301 ﬁ ① Å",
+    "漢字かな交じり文 한국어 ไทย עברית عربى हिन्दी",
+    "👩‍👩‍👧 🏳️‍🌈 \U0001f600\ufe0f", "a\u00a0b\u2009c\u3000d\u200be\ufeff",
+    "\x00\x01\x7f\u0085\u2028\u2029", "x" * 400, "ab " * 200, "\n" * 70 + " " * 70, "====----____****",
+    "\U0010ffff\ud7ff",
+    "https://example.org/a?b=c&d=%20#e", "<s>[INST]</s> <unk> ▁▁ Ġ Ċ", "def f(x):\n\treturn x**2  # ²", "it'ſ I'LL 'K ſt", "ΣΑΣ İi ŉ ǆ",
+)  # fmt: skip
+
+
+class Route(Protocol):
+    """A way from texts to ids."""
+
+    name: str
+
+    def encode(self, texts: Sequence[str]) -> Flat:
+        """Ids without begin and end, uint32 or wider; special tokens written in a text stay text."""
+
+
+class Backend:
+    """Hugging Face's `tokenizers`: the definition wherever the model has a fast tokenizer."""
+
+    name = "tokenizers"
+
+    def __init__(self, file: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer: Any = Tokenizer.from_file(str(file))
+        self._tokenizer.encode_special_tokens = True
+
+    def encode(self, texts: Sequence[str]) -> Flat:
+        """See `Route`."""
+        rows = [one.ids for one in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        flat = np.empty(int(lengths.sum()), np.uint32)
+        end = 0
+        for row in rows:
+            start, end = end, end + len(row)
+            flat[start:end] = row
+        return flat, lengths
+
+    def around_added_tokens(self) -> list[str]:
+        """A text around each of the first special and other added tokens."""
+        added = list(self._tokenizer.get_added_tokens_decoder().values())
+        chosen = [one for kind in (True, False) for one in [t for t in added if t.special is kind][:20]]
+        return [f"one {token.content} two{token.content}" for token in chosen]
+
+
+class Fastokens:
+    """fastokens, two buffers from all cores. Raises ValueError for a tokenizer that it does not know."""
+
+    name = "fastokens"
+
+    def __init__(self, file: Path) -> None:
+        fastokens: Any = import_module("fastokens")
+        self._tokenizer: Any = fastokens.Tokenizer.from_file(str(file))
+
+    def encode(self, texts: Sequence[str]) -> Flat:
+        """See `Route`."""
+        ids, offsets = self._tokenizer.encode_batch_flat(list(texts), split_special_tokens=True)
+        return np.frombuffer(ids, np.uint32), np.diff(np.frombuffer(offsets, np.uint64).astype(np.int64))
+
+
+class Words:
+    """Byte-level BPE word by word: a word's ids are looked up once and remembered, so that what remains is splitting.
+
+    On one core two and a half times as fast as `tokenizers`. Raises ValueError for other pipelines than one regular
+    expression and byte-level BPE.
+    """
+
+    name = "words"
+
+    def __init__(self, file: Path) -> None:
+        import regex
+        from tokenizers import Tokenizer
+
+        whole = json.loads(file.read_bytes())
+        pattern, byte_level = _splitting(whole)
+        if any(not token["special"] for token in whole["added_tokens"]):
+            raise ValueError("added tokens that are no special ones")
+        self._find: Any = regex.compile(pattern).findall
+        self._words: Any = Tokenizer.from_str(json.dumps({**whole, "pre_tokenizer": byte_level, "added_tokens": []}))
+        self._backend = _backend(file)
+        self._known: dict[str, bytes] = {}
+
+    def encode(self, texts: Sequence[str]) -> Flat:
+        """See `Route`."""
+        flat, lengths = [], []
+        for text in texts:
+            ids = self._encode(text)
+            flat.append(ids)
+            lengths.append(len(ids) // 4)
+        return np.frombuffer(b"".join(flat), np.uint32), np.array(lengths, np.int64)
+
+    def _encode(self, text: str) -> bytes:
+        words = self._find(text)
+        if sum(map(len, words)) != len(text):  # what lies between words is a word too, which findall does not give
+            return self._backend.encode([text])[0].astype(np.uint32).tobytes()
+        known = self._known
+        if new := list(set(words).difference(known)):
+            if len(known) > MOST_WORDS:
+                known.clear()
+                new = list(set(words))
+            for word, one in zip(new, self._words.encode_batch_fast(new, add_special_tokens=False), strict=True):
+                known[word] = np.array(one.ids, np.uint32).tobytes()
+        return b"".join(map(known.__getitem__, words))
+
+
+def _splitting(whole: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The regular expression of a `tokenizer.json`, and its byte-level step without one."""
+    first = whole["pre_tokenizer"] or {}
+    steps = first["pretokenizers"] if first.get("type") == "Sequence" else [first]
+    last = {**steps[-1], "use_regex": False}
+    if whole["model"]["type"] != "BPE" or whole["normalizer"] or last.get("type") != "ByteLevel":
+        raise ValueError("no byte-level BPE")
+    if last["add_prefix_space"]:
+        raise ValueError("a space before the first word")
+    if len(steps) == 1 and steps[0]["use_regex"]:
+        return GPT_2_WORDS, last
+    split = steps[0]
+    plain = split.get("type") == "Split" and split["behavior"] == "Isolated" and not split["invert"]
+    if len(steps) != 2 or not plain or steps[1]["use_regex"] or "Regex" not in split["pattern"]:
+        raise ValueError("words that are not split by one regular expression")
+    return str(split["pattern"]["Regex"]), last
+
+
+class Slow:
+    """A tokenizer that only transformers has."""
+
+    name = "transformers"
+
+    def __init__(self, folder: Path) -> None:
+        from domadapt.builtin.tokens.tokenizer import load_tokenizer
+
+        self._tokenizer = load_tokenizer(folder)
+
+    def encode(self, texts: Sequence[str]) -> Flat:
+        """See `Route`."""
+        rows = self._tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_attention_mask=False,
+            verbose=False,
+        )["input_ids"]
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return np.fromiter((i for row in rows for i in row), np.uint32, int(lengths.sum())), lengths
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was compared, and how many pieces differed."""
+
+    pieces: int = 0
+    num_bytes: int = 0
+    differing: int = 0
+
+
+def choose(file: Path, pieces: Sequence[str]) -> tuple[Route, Probe | None]:
+    """The fastest route for a `tokenizer.json` that passes the probe on these pieces of text; None: none was tried."""
+    backend, probe = _backend(file), None
+    wanted = [*HOSTILE, *backend.around_added_tokens(), *pieces]
+    for load in (_fastokens, _words):
+        try:
+            route: Route = load(file)
+            probe = compare(backend, route, wanted)
+        except (ImportError, ValueError):  # not installed, or a part of the pipeline that it does not have
+            continue
+        if not probe.differing:
+            return route, probe
+    return backend, probe
+
+
+_backend, _fastokens, _words = lru_cache(1)(Backend), lru_cache(1)(Fastokens), lru_cache(1)(Words)
+"""Loaded once for all shards of a process: the file's name has its digest."""
+
+
+def compare(reference: Route, other: Route, pieces: Sequence[str]) -> Probe:
+    """Encode pieces of text by both routes."""
+    sides = [route.encode(pieces) for route in (reference, other)]
+    rows = [np.split(ids, np.cumsum(lengths)[:-1]) for ids, lengths in sides]
+    differing = sum(not np.array_equal(one, two) for one, two in zip(*rows, strict=True))
+    return Probe(len(pieces), sum(len(piece.encode("utf-8", "surrogatepass")) for piece in pieces), differing)
+
+
+def sample(column: Any) -> list[str]:
+    """Pieces of a shard's texts (an Arrow column) for the probe, evenly from all of it, each from another place."""
+    ends = np.cumsum(sizes(column))
+    total = int(ends[-1]) if len(ends) else 0
+    wanted = max(PROBE_LEAST, int(total * PROBE_SHARE))
+    at = np.arange(0, total, max(PROBE_PIECE, int(PROBE_PIECE * total / wanted)))
+    rows = np.searchsorted(ends, at, side="right")
+    starts = at - np.concatenate([[0], ends])[rows]
+    pieces = []
+    for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
+        text = column[row].as_py()
+        start = max(0, min(start, len(text) - PROBE_PIECE))  # places are those of bytes
+        pieces.append(text[start : start + PROBE_PIECE])
+    return pieces
+
+
+def sizes(column: Any) -> np.ndarray:
+    """Bytes of each text of an Arrow column, from its buffers: other ways to numpy import pandas."""
+    found = [np.empty(0, np.int64)]
+    for chunk in column.chunks:
+        if len(chunk):
+            offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+            found.append(np.diff(offsets).astype(np.int64))
+    return np.concatenate(found)

@@ -41,10 +41,23 @@ EXACT_STEPS, EXACT_TOLERANCE, BF16_TOLERANCE = 3, 1e-4, 0.02
 LIMITS = {"hf_trainer": 1.1, "plain_loop": 0.98}
 RATE, DECAY, BETAS = 1e-4, 0.1, (0.9, 0.95)
 PACKAGES = ("domadapt", "torch", "transformers", "accelerate", "numpy")
+LLAMA = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 320,
+    "intermediate_size": 896,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 5,
+    "num_key_value_heads": 5,
+    "max_position_embeddings": SEQ_LEN,
+    "tie_word_embeddings": True,
+}
 
 
-def make_inputs(folder: Path, steps: int) -> None:
-    """A random model with a tokenizer, and a token store of random windows."""
+def make_inputs(folder: Path, steps: int, llama: dict[str, Any] = LLAMA, rows: int = ROWS) -> None:
+    """A random model in float32 with a tokenizer, and a token store of `steps` times `rows` random windows.
+
+    llama: the model's config; a window is as long as its positions go.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -53,33 +66,24 @@ def make_inputs(folder: Path, steps: int) -> None:
     from domadapt.pipeline.store import publish
     from domadapt.testing.models import write_byte_tokenizer
 
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=320,
-        intermediate_size=896,
-        num_hidden_layers=6,
-        num_attention_heads=5,
-        num_key_value_heads=5,
-        max_position_embeddings=SEQ_LEN,
-        tie_word_embeddings=True,
-    )
+    seq_len, vocabulary = llama["max_position_embeddings"], llama["vocab_size"]
     torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder / "model")
-    write_byte_tokenizer(folder / "model", context=SEQ_LEN)
+    LlamaForCausalLM(LlamaConfig(**llama)).save_pretrained(folder / "model")
+    write_byte_tokenizer(folder / "model", context=seq_len)
     work = folder / "tokens.partial"
     (work / "train").mkdir(parents=True)
     (work / "selection").mkdir()
-    count = steps * ROWS
-    ids = np.random.default_rng(0).integers(0, VOCABULARY, (count, SEQ_LEN)).astype(np.uint16)
+    count, dtype = steps * rows, np.dtype(np.uint16 if vocabulary < 65_500 else np.int32)
+    ids = np.random.default_rng(0).integers(0, vocabulary, (count, seq_len)).astype(dtype)
     ids.tofile(work / "train" / "domain.bin")
     (work / "selection" / "domain.bin").touch()
-    np.save(work / "train" / "domain.documents.npy", np.array([[0, count * SEQ_LEN]]))
+    np.save(work / "train" / "domain.documents.npy", np.array([[0, count * seq_len]]))
     np.save(work / "order.npy", np.stack([np.zeros(count, np.int64), np.arange(count)], 1))
     (work / "plan.json").write_text(json.dumps({"parts": [{"name": "domain"}]}))
     tokenizer = DocumentTokenizer(Checkpoint(folder / "model"))
     facts = {
-        "seq_len": SEQ_LEN,
-        "dtype": "uint16",
+        "seq_len": seq_len,
+        "dtype": dtype.name,
         "vocab_size": tokenizer.vocab_size,
         "tokenizer": tokenizer.digest(),
         "windows": {"train": {"domain": count}, "selection": {"domain": 0}},

@@ -102,12 +102,12 @@ def _time(training: Training, machines: Machines) -> Iterator[Figure]:
     assert training.tokens is not None
     total, peak = flops_of(training, training.tokens), machines.device.peak_flops
     seconds = seconds_at(total, peak, machines.count, machines.mfu)
-    text = f"{span(seconds)} on {machines} at {percent(machines.mfu)} of their peak (MFU, assumed)"
+    text = f"{span(seconds)} on {machines} at {percent(machines.mfu)} of their peak (--mfu)"
     yield Figure("seconds", "time", seconds, "s", text, "assumed")
     hours = machines.count * seconds / 3600
     yield Figure("gpu_hours", "GPU-hours", hours, "h", f"{hours:,.0f}", "assumed")
     money = hours * machines.price
-    text = f"${money:,.0f} at ${machines.price:g} a GPU-hour (assumed)"
+    text = f"${money:,.0f} at ${machines.price:g} a GPU-hour (--price)"
     yield Figure("money", "money", money, "$", text, "assumed")
 
 
@@ -145,7 +145,7 @@ def _memory(training: Training, machines: Machines | None) -> Iterator[Figure]:
         one = training.one_pass(training.processes)
         memory = process_memory(training.shape, one, ranks=training.processes)
         text = (
-            f"{gib(memory.resident)} on a CPU: {gib(memory.states)} weights, gradients and optimizer, "
+            f"{gib(memory.resident)} on a CPU, training alone: {gib(memory.states)} weights, gradients and optimizer, "
             f"{gib(memory.rest)} of a pass, {gib(PROGRAM)} program and {percent(ALLOCATOR - 1)} for the allocator, "
             "both measured once"
         )

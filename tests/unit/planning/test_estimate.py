@@ -33,7 +33,7 @@ def test_llama3_sec_as_published(llama3_sec: Training) -> None:
     told = figures(llama3_sec, days=31)
     assert told["parameters"].text.startswith("70.55 B")
     assert told["flops"].text.startswith("3.189e+22")
-    assert told["seconds"].text == "7.3 days on 128 x H100 at 40.0 % of their peak (MFU, assumed)"
+    assert told["seconds"].text == "7.3 days on 128 x H100 at 40.0 % of their peak (--mfu)"
     assert told["gpu_hours"].value == pytest.approx(128 * 24 * 7.287, rel=1e-3)
     assert told["money"].value == pytest.approx(2 * told["gpu_hours"].value)  # type: ignore[operator]
     assert told["claimed_mfu"].text.startswith("31 days on 128 x H100 are 9.4 % MFU, 207 tokens/s a GPU; well-run")

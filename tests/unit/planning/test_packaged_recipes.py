@@ -36,6 +36,22 @@ def test_the_packaged_full_size_recipes_are_planned_offline(
     assert costs["layout_fits"]["value"] == 1
 
 
+def test_the_published_duration_of_llama3_sec_is_judged_as_a_user_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """31 days on 128 H100 (arXiv 2406.14971): 9.4 % of their peak, where 40 % would take 7.3 days."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ADAPT_RUNS", raising=False)
+    asked = ["plan", "llama3-sec-70b", "--gpus", "128xH100", "--days", "31", "--json"]
+    assert not adapt.main(asked, standalone_mode=False)
+    costs = json.loads(capsys.readouterr().out)["costs"]
+    assert costs["parameters"]["text"].startswith("70.55 B")
+    assert costs["seconds"]["text"].startswith("7.3 days on 128 x H100 at 40.0 %")
+    assert costs["claimed_mfu"]["text"].startswith("31 days on 128 x H100 are 9.4 % MFU, 207 tokens/s a GPU")
+    assert costs["layout_fits"]["text"].startswith("TP4 PP8 DP4 (recipe)")
+    assert ", fits: " in costs["rank_bytes"]["text"]
+
+
 def test_every_value_of_a_full_size_recipe_says_where_it_comes_from() -> None:
     from domadapt.cli.frame import open_registry
 

@@ -65,7 +65,7 @@ def test_what_is_assumed_can_be_said(capsys: pytest.CaptureFixture[str]) -> None
     write("big.yaml", "meta-llama/Meta-Llama-3-70B")
     assert plan("big.yaml", "--gpus", "64xH200", "--mfu", "0.5", "--price", "4", "--json") == 0
     costs = json.loads(capsys.readouterr().out)["costs"]
-    assert costs["seconds"]["text"].endswith("on 64 x H200 at 50.0 % of their peak (MFU, assumed)")
+    assert costs["seconds"]["text"].endswith("on 64 x H200 at 50.0 % of their peak (--mfu)")
     assert costs["money"]["value"] == pytest.approx(4 * costs["gpu_hours"]["value"])
 
 

@@ -64,4 +64,4 @@ class TensorboardTracker(Tracker):
     def _open(self, run: Path, folder: str) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(str(run / "tensorboard" / folder))  # type: ignore[no-untyped-call]
+        return SummaryWriter(str(run / "tensorboard" / folder))

@@ -145,7 +145,7 @@ def suggest(
     from domadapt.laws.advice import advice_data, advise, at_length
     from domadapt.laws.observations import observe
     from domadapt.laws.spending import share_for_domain_text, size_and_tokens
-    from domadapt.laws.study import refuse, study
+    from domadapt.laws.study import reaching, refuse, study
     from domadapt.report.law_text import advice_lines
 
     if sum(option is not None for option in (limit, domain_tokens, compute)) != 1:
@@ -156,6 +156,8 @@ def suggest(
     observed = observe(table, name)
     _check_suggest(observed, tokens, params, bound, compute, domain_share)
     studies = [study(observations, seed=seed) for observations in observed]
+    if tokens is not None and "tokens" in observed[0].law.inputs:
+        studies = [reaching(found, {"tokens": tokens}, seed) for found in studies]
     refuse(studies)
     sides = {found.side: found for found in studies}
     if bound is None:

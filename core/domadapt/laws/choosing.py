@@ -18,13 +18,15 @@ from domadapt.laws.dcpt import RATIO, TOKENS
 from domadapt.laws.dynamics import S1_CPT, S2_CPT
 from domadapt.laws.observations import observe
 from domadapt.laws.planned import SmallRuns
-from domadapt.laws.study import Study, study, study_data
+from domadapt.laws.study import Study, reaching, study, study_data
 from domadapt.laws.table import Table
 
 if TYPE_CHECKING:
     Array = np.ndarray
 
 CANDIDATES = ("dcpt", "dynamics")
+UNSETTLED = 0.25
+"""Share of a run's begin that D-CPT is not fitted to."""
 
 
 def choose(
@@ -38,17 +40,20 @@ def choose(
     if reference is None:
         reference = start_loss(table)
     bound = reference * (1 + runs.bound)
+    end = planned_end(runs, areas)
     accounts, reasons = {}, []
     for law in CANDIDATES:
         try:
-            accounts[law] = [study(observations, seed=seed) for observations in observe(table, law)]
+            observed = observe(settled(table) if law == "dcpt" else table, law)
+            fitted = [study(observations, seed=seed) for observations in observed]
+            accounts[law] = [reaching(found, end(found, 0.5), seed) for found in fitted]
         except DataError as error:
             reasons.append(str(error))
     errors = {law: held_out_error(studies) for law, studies in accounts.items()}
     for law in sorted(accounts, key=errors.__getitem__):
         domain, general = accounts[law]
         try:
-            advice = advise(domain, general, planned_end(runs, areas), bound, reference)
+            advice = advise(domain, general, end, bound, reference)
         except AdaptError as error:
             reasons.append(str(error))
             continue
@@ -61,6 +66,19 @@ def choose(
             "runs": {**vars(runs), "shares": list(runs.shares), "told": runs.told()},
         }
     raise StageError(f"law: no mixture can be advised from the small runs: {'; '.join(reasons)}")
+
+
+def settled(table: Table) -> Table:
+    """Without the first quarter of each run: D-CPT has no term for the general loss that rises when training begins.
+
+    The start itself, 0 tokens, stays: the law leaves it out by itself.
+    """
+    runs, tokens = table.runs(), table[TOKENS]
+    longest = np.zeros(len(table))
+    for run in dict.fromkeys(runs):
+        longest[runs == run] = tokens[runs == run].max()
+    kept = (tokens == 0) | (tokens >= UNSETTLED * longest)
+    return Table({name: column[kept] for name, column in table.columns.items()}, table.where)
 
 
 def start_loss(table: Table) -> float:

@@ -12,7 +12,7 @@ from domadapt.errors import DataError
 from domadapt.laws.dcpt import RATIO
 from domadapt.laws.fitting import fit
 from domadapt.laws.law import LOSS, Inputs
-from domadapt.laws.observations import Folds, Observations
+from domadapt.laws.observations import MIN_LENGTHS, Folds, Observations
 
 if TYPE_CHECKING:
     Array = np.ndarray
@@ -58,6 +58,24 @@ def held_out(observations: Observations, seed: int = 0) -> list[HeldOut]:
             logs = np.concatenate([log for _, log in errors])
             found.append(HeldOut(what, naive, [error for error, _ in errors], logs))
     return found
+
+
+def beyond(observations: Observations, length: str, factor: float, seed: int = 0) -> HeldOut | None:
+    """Errors at the ends of the runs of a fit to their beginnings, which end a factor earlier.
+
+    length: the column that counts it.  None when too few measurements lie in the beginnings.
+    """
+    inputs, groups = observations.inputs, observations.groups
+    held = np.zeros(len(groups), bool)
+    for run in dict.fromkeys(groups):
+        rows = groups == run
+        held |= rows & (inputs[length] > inputs[length][rows].max() / factor * (1 + 1e-9))
+    if len(np.unique(inputs[length][~held])) < MIN_LENGTHS:
+        return None
+    errors = _errors(observations, [(f"x {factor:.3g}", held)], seed)
+    if not errors:
+        return None
+    return HeldOut(f"all beyond 1/{factor:.3g} of each run", "", [errors[0][0]], errors[0][1])
 
 
 def _errors(observations: Observations, folds: Folds, seed: int) -> list[tuple[FoldError, Array]]:

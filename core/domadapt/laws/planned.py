@@ -17,7 +17,7 @@ from domadapt.planning.figures import Figure
 if TYPE_CHECKING:
     from domadapt.recipe.schema import Recipe
 
-MEASUREMENTS = 8
+MEASUREMENTS = 12
 """Held-out losses that a small run measures on its way."""
 MOST_REPETITION = 0.2
 """Epochs of a small run may differ from those of the planned one by this share."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from domadapt.errors import DataError
 from domadapt.laws.dcpt import DCPT, RATIO, TOKENS
 from domadapt.laws.determined import standard_error, unseen
+from domadapt.laws.dynamics import S1_CPT
 from domadapt.laws.fitting import STARTS, Fit, fit
-from domadapt.laws.heldout import HeldOut, held_out
+from domadapt.laws.heldout import HeldOut, beyond, held_out
 from domadapt.laws.intervals import DRAWS, Ensemble, bootstrap
 from domadapt.laws.law import LOSS
 from domadapt.laws.observations import Observations
@@ -27,6 +28,8 @@ LARGEST_ERROR = 0.03
 LEAST_R2 = 0.5
 """Share of the variance that a fit explains below which it is called poor, unless its error is small all the same."""
 SMALL_ERROR = 0.005
+MEASURED = 1.02
+"""Lengths up to this share of the longest one measured are not beyond it: steps are whole."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,30 @@ def study(observations: Observations, *, seed: int = 0, draws: int = DRAWS, star
     return Study(observations, fitted, errors, ensemble, _poor(fitted, errors), notes)
 
 
+def reaching(found: Study, asked: Mapping[str, Any], seed: int = 0) -> Study:
+    """The account with its error on lengths as far beyond those it was fitted to as the length asked for.
+
+    Where that is worse than the errors on runs held out, it makes the interval; where the runs are too short to tell,
+    that speaks against the fit. A length that was measured, or a law that does not count it, changes nothing.
+    """
+    law, inputs = found.fit.law, found.observations.inputs
+    name = next((n for n in (TOKENS, S1_CPT) if n in law.inputs), None)
+    if name is None or float(np.max(asked[name])) <= inputs[name].max() * MEASURED:
+        return found
+    factor = float(np.max(asked[name]) / inputs[name].max())
+    error = beyond(found.observations, name, factor, seed)
+    if error is None:
+        told = f"the runs are too short to tell how a length {factor:.3g} times theirs is predicted; make them longer"
+        return replace(found, against=[*found.against, told])
+    logs = max((error.logs, found.ensemble.errors), key=lambda logs: float((logs**2).mean()) if len(logs) else 0.0)
+    return replace(
+        found,
+        held_out=[*found.held_out, error],
+        ensemble=replace(found.ensemble, errors=logs),
+        against=[*found.against, *_poor_on([error])],
+    )
+
+
 def refuse(studies: Sequence[Study]) -> None:
     """Raise DataError with the reasons when one of the fits cannot be relied on."""
     reasons = [f"{s.side or s.fit.law.title}: {reason}" for s in studies for reason in s.against]
@@ -72,19 +99,22 @@ def _poor(fitted: Fit, errors: Sequence[HeldOut]) -> list[str]:
             f"the fit explains {max(0.0, fitted.r2):.0%} of the variance of the losses (R2 {fitted.r2:.3f}, "
             f"{LEAST_R2:g} is wanted, or a relative error below {SMALL_ERROR:.1%}, which is {fitted.rmse:.1%})"
         )
-    reasons += [
+    return reasons + _poor_on(errors)
+
+
+def _poor_on(errors: Sequence[HeldOut]) -> list[str]:
+    return [
         f"{held.what} held out, the error is {held.rmse:.1%} of the loss (at most {LARGEST_ERROR:.0%} is wanted)"
         for held in errors
         if not held.rmse <= LARGEST_ERROR
     ]
-    return reasons
 
 
 def _unseen(fitted: Fit, observations: Observations) -> list[str]:
     """What the measurements leave open: no reason against a fit, but against predictions that depend on it."""
     found = unseen(fitted, observations.inputs)
-    told = "any value fits as well; no loss is predicted that depends on it"
-    return [f"the measurements do not fix {names}: {told}" for names in found]
+    told = "any value fits as well, and no loss is predicted that depends on it"
+    return [f"the measurements do not fix {', '.join(found)}: {told}"] if found else []
 
 
 def _constraints(fitted: Fit, observations: Observations) -> list[str]:

@@ -331,8 +331,9 @@ class MixLaw(Section):
 
     ratios: Annotated[list[Annotated[Decimal, Field(ge=0, lt=1)]], Field(min_length=5)] | None = None
     """Shares of general tokens of the small runs, five or more. Default: 0.01, 0.05, 0.1, 0.25 and 0.5."""
-    length: Decimal = Field(default=0.25, gt=0, le=1)
-    """Length of a small run as a share of the training planned: five runs of a fifth cost as much as it does."""
+    length: Decimal = Field(default=0.5, gt=0, le=1)
+    """Length of a small run as a share of the training planned. Laws reach twice as far where they were seen to: the
+    second half of each small run is predicted from its first."""
     general_loss_at_most: Decimal = Field(default=0.03, ge=0)
     """Rise of the general loss over the instruct model's that is allowed, as a share of it: 0.03 is 3 %, the bound of
     the D-CPT paper's example (Que et al. 2024, arXiv 2406.01375)."""

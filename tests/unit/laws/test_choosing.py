@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from domadapt.laws import choosing
 from domadapt.laws.choosing import choose
 from domadapt.laws.dcpt import DCPT
 from domadapt.laws.fitting import predict
+from domadapt.laws.observations import Observations
 from domadapt.laws.planned import SmallRuns, repetition, unmatched
-from domadapt.laws.study import study
+from domadapt.laws.study import Study, study
 from domadapt.laws.table import Table
 from domadapt.pipeline.sampled import SampledCorpus
 from domadapt.report.law import law_data, law_lines, law_section
@@ -26,8 +27,8 @@ from .published import GENERAL_TRUTH, S2_TRUTH
 
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5)
 STEPS = 32
-RUNS = SmallRuns(SHARES, STEPS, 4 * STEPS, int(1e9 / 4), STEPS // 8, 0.03)
-"""8 B tokens a small run, 32 B the planned one."""
+RUNS = SmallRuns(SHARES, STEPS, 2 * STEPS, int(1e9 / 4), STEPS // 8, 0.03)
+"""8 B tokens a small run, 16 B the planned one."""
 START = 2.7
 
 
@@ -61,24 +62,29 @@ COLUMNS = ("run", "params", "tokens", "step", "domain_loss", "general_loss", "do
 AREAS = (0.08, 0.05)
 
 
-@pytest.fixture
-def _quick(monkeypatch: pytest.MonkeyPatch, few_starts: None) -> None:
-    """D-CPT alone, with fewer starts and resamples."""
-    monkeypatch.setattr(choosing, "CANDIDATES", ("dcpt",))
-    monkeypatch.setattr(
-        choosing, "study", lambda observations, *, seed: study(observations, seed=seed, draws=20, starts=3)
-    )
+STUDIES: dict[bytes, Study] = {}
+
+
+def quick_study(observations: Observations, *, seed: int) -> Study:
+    """With fewer starts and resamples, and once for the same losses."""
+    losses = observations.inputs["loss"].tobytes()
+    if losses not in STUDIES:
+        STUDIES[losses] = study(observations, seed=seed, draws=20, starts=3)
+    return STUDIES[losses]
 
 
 @pytest.fixture(scope="module")
-def chosen(few_starts: None) -> dict[str, Any]:
+def _quick(few_starts: None) -> Iterator[None]:
+    """D-CPT alone."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(choosing, "CANDIDATES", ("dcpt",))
-        patched.setattr(
-            choosing, "study", lambda observations, *, seed: study(observations, seed=seed, draws=20, starts=3)
-        )
-        found = choose(measured(), RUNS, AREAS, None, 0)
-    return {**found, "repetition": []}
+        patched.setattr(choosing, "study", quick_study)
+        yield
+
+
+@pytest.fixture(scope="module")
+def chosen(_quick: None) -> dict[str, Any]:
+    return {**choose(measured(), RUNS, AREAS, None, 0), "repetition": []}
 
 
 def truth(general_share: float) -> dict[str, float]:
@@ -115,6 +121,19 @@ def test_losses_that_follow_no_law_end_with_the_reasons() -> None:
 
 
 @pytest.mark.usefixtures("_quick")
+def test_a_training_too_long_to_see_how_far_the_laws_reach_ends_with_the_reason() -> None:
+    with pytest.raises(StageError, match="too short to tell how a length 8 times theirs is predicted"):
+        choose(measured(), replace(RUNS, target_steps=8 * STEPS), AREAS, None, 0)
+
+
+def test_the_error_on_lengths_as_far_beyond_is_in_the_account(chosen: dict[str, Any]) -> None:
+    for found in chosen["studies"]:
+        held = {h["what"]: h for h in found["held_out"]}
+        assert held["all beyond 1/2 of each run"]["rmse"] < 0.01
+        assert held["all beyond 1/2 of each run"]["folds"][0]["n"] == 20
+
+
+@pytest.mark.usefixtures("_quick")
 def test_a_bound_that_no_share_tried_keeps_ends_with_the_least_that_is_predicted() -> None:
     with pytest.raises(StageError, match=r"no domain share from 0\.5 to 0\.99 keeps the general loss within 1\.0000"):
         choose(measured(), replace(RUNS, bound=0.0), AREAS, 1.0, 0)
@@ -123,14 +142,14 @@ def test_a_bound_that_no_share_tried_keeps_ends_with_the_least_that_is_predicted
 def test_small_runs_say_what_they_cost() -> None:
     told = RUNS.told()
     assert "5 small runs of 32 steps (0.01, 0.05, 0.1, 0.25, 0.5 general text)" in told
-    assert "40,000,000,000 tokens in all, 1.25 times the planned training's 32,000,000,000" in told
+    assert "40,000,000,000 tokens in all, 2.50 times the planned training's 16,000,000,000" in told
     assert RUNS.figure().value == 40e9
 
 
 def test_text_that_would_repeat_more_often_than_in_the_small_run_is_told() -> None:
     plan = {"parts": [{"name": "domain", "epochs": 1.0}, {"name": "general", "epochs": 0.5}]}
-    assert not unmatched(repetition(RUNS, 0.1, plan, {"domain": 0.25, "general": 0.25}))
-    (reason,) = unmatched(repetition(RUNS, 0.1, plan, {"domain": 0.5, "general": 0.25}))
+    assert not unmatched(repetition(RUNS, 0.1, plan, {"domain": 0.5, "general": 0.5}))
+    (reason,) = unmatched(repetition(RUNS, 0.1, plan, {"domain": 1.0, "general": 0.5}))
     assert "domain text is seen 1.00 times in the small run and would be 2.00 times in the planned one" in reason
 
 

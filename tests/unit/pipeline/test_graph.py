@@ -328,7 +328,7 @@ def test_another_ratio_makes_one_small_run_more(build: Build) -> None:
     ("overrides", "told"),
     [
         (("mix.replay=law", "train.steps=null"), "how long the training will be"),
-        (("mix.replay=law", "train.steps=16"), "8 at least are wanted; raise it to 0.50"),
+        (("mix.replay=law", "train.steps=16"), "12 at least are wanted; raise it to 0.75"),
     ],
 )
 def test_a_law_without_a_known_length_or_with_too_few_steps_is_refused(

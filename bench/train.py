@@ -1,6 +1,6 @@
 """Training speed: adapt's torch trainer against Hugging Face's Trainer and a plain loop, on one model and batch.
 
-    python bench/train.py            # 5 rounds of 12 steps, under 15 minutes on two cores
+    python bench/train.py            # 4 rounds of 12 steps, under 10 minutes on two cores
     python bench/train.py --quick    # 1 round of 6 steps, under 3 minutes
 
 A random Llama of 10 M parameters (vocabulary 8,192), windows of 512 random tokens, 8 of them a step, bf16 autocast over
@@ -34,7 +34,7 @@ import numpy as np
 from pipeline import cpu_name, known, measure
 
 SEQ_LEN, ROWS, WARM, VOCABULARY = 512, 8, 2, 8192
-FULL, QUICK = (5, 12), (1, 6)
+FULL, QUICK = (4, 12), (1, 6)
 """Rounds, and timed steps of each side in a round."""
 SIDES = ("adapt", "hf_trainer", "plain_loop")
 EXACT_STEPS, EXACT_TOLERANCE, BF16_TOLERANCE = 3, 1e-4, 0.02

@@ -156,8 +156,8 @@ def figures(folder: Path, found: dict[str, dict[str, Any]], gpu: str) -> dict[st
 def main() -> None:
     """Run all sides, equality, then the figures."""
     if sys.argv[1:2] == ["--side"]:
-        name, folder, steps = sys.argv[2:]
-        side(name, Path(folder), int(steps))
+        name, folder, count = sys.argv[2:]
+        side(name, Path(folder), int(count))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer steps")

@@ -26,6 +26,8 @@ def culprit(error: BaseException, *, foreign: bool = False) -> str:
                 continue
             return f"component '{owner.name}' ({cls.__module__}.{cls.__qualname__}){' of ' if plugin else ''}{plugin}"
         module = str(frame.f_globals.get("__name__", ""))
+        if module.startswith("pluggy."):
+            return ""  # what lies around the hook that failed, its wrappers among it, only passes the error on
         if module not in plugins:
             plugins[module] = plugin_of(module, ENTRY_POINT_GROUP)
         if plugins[module]:

@@ -7,7 +7,7 @@ argument only in which function it stands.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pluggy
@@ -50,10 +50,9 @@ def implementations(manager: pluggy.PluginManager, plugin: object) -> list[Imple
     return found
 
 
-def fault(manager: pluggy.PluginManager, plugin: object, project: str) -> str:
-    """What is wrong with a plugin's hooks, in one sentence; "" when nothing is."""
+def fault(manager: pluggy.PluginManager, plugin: object, found: Sequence[Implementation], project: str) -> str:
+    """What is wrong with a plugin's hooks, in one sentence; "" when nothing is. found: its implementations."""
     known = hook_names(manager)
-    found = implementations(manager, plugin)
     for implementation in found:
         if implementation.hook in known:
             if sentence := _argument_fault(manager, implementation):

@@ -188,31 +188,41 @@ def _load(manager: pluggy.PluginManager, candidate: Candidate, wanted: Mapping[s
         one.failure = Failure(text, outcome.failure.traceback)
         return one
     one.plugin = outcome.value
-    checked = guarded(lambda: _register(manager, one.plugin, candidate.name, project))
+    checked = guarded(lambda: _register(manager, one, project))
     one.failure = checked.failure or (Failure(checked.value, "") if checked.value else None)
     if one.failure is None:
-        one.hooks = [i.hook for i in implementations(manager, one.plugin) if not i.hook.startswith(COLLECTED)]
         one.components, one.failure = collect(manager, one.plugin, wanted)
         if one.failure is not None:
             manager.unregister(one.plugin)
     return one
 
 
-def _register(manager: pluggy.PluginManager, plugin: object, name: str, project: str) -> str:
+def _register(manager: pluggy.PluginManager, one: _Loaded, project: str) -> str:
     """Register a plugin whose hooks are right; return what is wrong otherwise."""
-    if plugin is None:
+    if one.plugin is None:
         return "its entry point names nothing (None)"
-    if manager.is_registered(plugin):
-        return f"its module is plugin '{manager.get_name(plugin)}' already"
-    sentence = fault(manager, plugin, project)
+    if manager.is_registered(one.plugin):
+        return f"its module is plugin '{manager.get_name(one.plugin)}' already"
+    found = implementations(manager, one.plugin)
+    sentence = fault(manager, one.plugin, found, project)
     if not sentence:
-        manager.register(plugin, name)
+        manager.register(one.plugin, one.candidate.name)
+        one.hooks = [i.hook for i in found if not i.hook.startswith(COLLECTED)]
     return sentence
 
 
 def _remark_claims(claims: Mapping[str, Mapping[str, list[_Loaded]]]) -> None:
+    """Say who gives what others give as well. The host's own keeps its name: no plugin can take it from every user."""
     for kind, by_name in claims.items():
         for name, givers in by_name.items():
+            own = [one for one in givers if one.candidate.builtin]
+            if own and len(own) < len(givers):
+                for one in givers:
+                    if not one.candidate.builtin:
+                        host = own[0].candidate.distribution
+                        why = f"{_singular(kind)} '{name}' is {host}'s own, this one is not used: give it another name"
+                        one.remarks.append(why)
+                givers[:] = own
             for one in givers if len(givers) > 1 else ():
                 others = " and ".join(_owner(other) for other in givers if other is not one)
                 one.remarks.append(f"{_singular(kind)} '{name}' is also given by {others}: asking for it is an error")

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from domadapt import errors
+from domadapt.builtin import plugin
 from domadapt.cli import adapt
+from domadapt.cli.frame import open_registry
+from domadapt.components import Stage
+from domadapt.culprits import culprit
+from domadapt.pipeline.sharding import Task, attempt, failure
 
 HEAD = "from domadapt import hookimpl\nfrom domadapt.components import Merger, Options, Source\n"
 SOURCE = """
@@ -136,6 +141,15 @@ def test_asking_for_what_a_broken_pack_would_give_says_which_pack_and_why(
     assert "plugin 'worn' (worn-pack 1.2.3) is broken: importing worn_pack failed: ModuleNotFoundError" in done.stderr
 
 
+def test_a_pack_that_gives_a_name_of_adapts_own_is_told_and_the_sec_pack_works(
+    site: Path, call: Callable[..., Result]
+) -> None:
+    install(site, "worn", MERGER.replace("worn_mean", "ties"), "worn-pack", "1.2.3")
+    row = rows(call)["worn-pack"]
+    assert row["reason"] == "merger 'ties' is domadapt's own, this one is not used: give it another name"
+    assert call("validate", "--domain", "sec", "--merge", "ties").exit_code == errors.OK
+
+
 def test_a_name_that_two_packs_give_is_an_error_only_where_it_is_used(site: Path, call: Callable[..., Result]) -> None:
     install_way(site, "two providers of one component")
     done = call("validate", "--domain", "sec", "--merge", "worn_mean")
@@ -163,6 +177,39 @@ def test_a_pack_that_raises_in_the_middle_of_a_run_is_named_with_distribution_an
     assert "component 'worn.notes' (worn_pack.Notes) of plugin 'worn' (worn-pack 1.2.3): " in line
 
 
+def test_a_wrapper_is_not_blamed_for_what_it_wraps(site: Path) -> None:
+    def work(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        raise ZeroDivisionError("ours")
+
+    wrapper = "@hookimpl(wrapper=True)\ndef adapt_run_stage(stage):\n    return (yield)"
+    install(site, "worn", wrapper, "worn-pack", "1.2.3")
+    hook = open_registry().hook
+    (site.parent / "out").mkdir()
+    stage = Stage("merge.x", "0" * 16, 0, "x", work, site.parent / "scratch")
+    with pytest.raises(ZeroDivisionError, match="ours") as caught:
+        hook.adapt_run_stage(stage=stage, inputs={}, out=site.parent / "out")
+    assert "worn_pack" in "".join(str(entry.path) for entry in caught.traceback)
+    assert culprit(caught.value) == ""
+
+
+def fail(given: Path, out: Path) -> None:
+    """The work of a shard, by a component of the pack worn."""
+    import worn_pack  # type: ignore[import-not-found]
+
+    next(worn_pack.Notes().read(lambda reason, where: None))
+
+
+def test_a_pack_that_raises_in_a_worker_is_named_as_well(site: Path) -> None:
+    install(site, "worn", RAISES, "worn-pack", "1.2.3")
+    given = site.parent / "given"
+    given.write_text("x")
+    task = Task(fail, given, site.parent / "out")
+    attempt(task)
+    said = str(failure(task, "corpus.domain"))
+    who = "component 'worn.notes' (worn_pack.Notes) of plugin 'worn' (worn-pack 1.2.3)"
+    assert said.startswith(f"corpus.domain: shard out failed in {who} with KeyError: 'a field of the third file'; the ")
+
+
 ANSWER = "@hookimpl\ndef adapt_resolve_model(ref, cache): return {}[ref]"
 
 
@@ -175,6 +222,27 @@ def test_a_pack_whose_answer_fails_is_told_and_the_next_one_is_asked(site: Path,
     for line in said:
         assert line.startswith("plugin 'worn' (worn-pack 1.2.3): adapt_resolve_model failed (KeyError: 'builtin:")
         assert line.endswith("going on without it")
+
+
+TAKES_OVER = """
+@hookimpl
+def adapt_run_stage(stage, out):
+    (out / "half of it").write_text("x")
+    (out / "folder").mkdir()
+    stage.nothing
+"""
+
+
+def test_what_a_pack_that_failed_in_a_stages_place_left_there_is_gone_when_the_core_works(tmp_path: Path) -> None:
+    def work(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        assert list(out.iterdir()) == []
+        return {"worked": True}
+
+    (tmp_path / "out" / "folder").mkdir(parents=True)
+    (tmp_path / "out" / "half of it").write_text("x")
+    stage = Stage("merge.x", "0" * 16, 0, "x", work, tmp_path / "scratch")
+    assert plugin.adapt_run_stage(stage, {}, tmp_path / "out")
+    assert stage.facts == {"worked": True}
 
 
 def test_with_all_broken_packs_at_once_the_sec_pack_plans_the_same(site: Path, call: Callable[..., Result]) -> None:
@@ -193,7 +261,8 @@ def test_with_all_broken_packs_at_once_the_sec_pack_plans_the_same(site: Path, c
 def test_with_all_broken_packs_at_once_the_sec_pack_runs(site: Path, call: Callable[..., Result]) -> None:
     wrapper = "@hookimpl(wrapper=True)\ndef adapt_run_stage(stage):\n    stage.nothing\n    return (yield)"
     late = "@hookimpl(wrapper=True)\ndef adapt_run_stage(stage):\n    yield\n    return stage.nothing"
-    for number, source in enumerate([*(source for source, _ in WAYS.values()), RAISES, ANSWER, wrapper, late]):
+    imported = [source for source, _ in WAYS.values()]
+    for number, source in enumerate([*imported, RAISES, ANSWER, TAKES_OVER, wrapper, late]):
         install(site, f"worn{number}", source, f"worn-pack{number}", "1")
     command = [sys.executable, "-m", "domadapt", "run", "--domain", "sec", "--set", "train.steps=2"]
     done = subprocess.run(
@@ -206,4 +275,5 @@ def test_with_all_broken_packs_at_once_the_sec_pack_runs(site: Path, call: Calla
     )
     assert done.returncode == errors.OK, done.stderr
     assert (site.parent / "runs" / "sec-starter" / "report.html").is_file()
-    assert done.stderr.count("adapt_run_stage failed (AttributeError") == 2
+    assert done.stderr.count("adapt_run_stage failed (AttributeError") == 3
+    assert not list((site.parent / "runs").rglob("half of it"))

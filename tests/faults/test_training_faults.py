@@ -12,7 +12,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ SETTINGS = {
     "eval_windows": 2,
 }
 Attempts = Callable[..., list[dict[str, Any]]]
+Wanted = Sequence[tuple[str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -78,38 +79,59 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"model": str(model.path), "tokens": str(folder / "tokens")}
 
 
-@pytest.fixture
-def attempts(tmp_path: Path, inputs: dict[str, str]) -> Attempts:
-    """Makes attempts (scratch, fault), one after the other, and returns how they ended."""
+@pytest.fixture(scope="module")
+def attempts_in(
+    tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]
+) -> Iterator[Callable[[Path, Wanted], list[dict[str, Any]]]]:
+    """Makes attempts (scratch, fault) in a folder, one after the other, and returns how they ended.
 
-    def make(*wanted: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        job = {**inputs, "folder": str(tmp_path), "settings": SETTINGS, "steps": STEPS, "attempts": wanted}
-        (tmp_path / "job.json").write_text(json.dumps(job))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-        done = subprocess.run(
-            [sys.executable, str(DRIVER), str(tmp_path / "job.json")],
+    One process loads torch for all tests of this module.
+    """
+    log = tmp_path_factory.mktemp("driver") / "log"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [sys.executable, str(DRIVER)],
             env=environment,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
-            timeout=3000,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        return json.loads((tmp_path / "results.json").read_bytes())  # type: ignore[no-any-return]
+        ) as driver,
+    ):
+        assert driver.stdin is not None
+        assert driver.stdout is not None
+        to_driver, answers = driver.stdin, driver.stdout
 
-    return make
+        def make(folder: Path, wanted: Wanted) -> list[dict[str, Any]]:
+            file = folder / "job.json"
+            job = {**inputs, "folder": str(folder), "settings": SETTINGS, "steps": STEPS, "attempts": wanted}
+            file.write_text(json.dumps(job))
+            to_driver.write(f"{file}\n")
+            to_driver.flush()
+            assert answers.readline() == f"{file}\n", log.read_text()[-2000:]
+            return json.loads((folder / "results.json").read_bytes())  # type: ignore[no-any-return]
+
+        yield make
+        to_driver.close()
+        assert driver.wait(60) == 0, log.read_text()[-2000:]
+
+
+@pytest.fixture
+def attempts(tmp_path: Path, attempts_in: Callable[[Path, Wanted], list[dict[str, Any]]]) -> Attempts:
+    """The same in the test's own folder."""
+    return lambda *wanted: attempts_in(tmp_path, wanted)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, str]) -> dict[str, Any]:
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, attempts_in: Callable[[Path, Wanted], list[dict[str, Any]]]
+) -> dict[str, Any]:
     """An undisturbed training."""
-    folder = tmp_path_factory.mktemp("whole")
-    job = {**inputs, "folder": str(folder), "settings": SETTINGS, "steps": STEPS, "attempts": [("whole", {})]}
-    (folder / "job.json").write_text(json.dumps(job))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    subprocess.run([sys.executable, str(DRIVER), str(folder / "job.json")], env=environment, check=True, timeout=600)
-    (result,) = json.loads((folder / "results.json").read_bytes())
+    (result,) = attempts_in(tmp_path_factory.mktemp("whole"), [("whole", {})])
     assert result["code"] == 0
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def sweep(numbers: list[int], act: str) -> list[tuple[str, dict[str, Any]]]:

@@ -1,7 +1,8 @@
-"""Attempts at one small training, each in a process of its own that may be hurt: `python training_driver.py job.json`.
+"""Attempts at one small training, each in a process of its own that may be hurt.
 
-torch is imported once and every attempt is a fork, so that an attempt costs a second and not six. The job says what to
-attempt; the results, one object an attempt, are written as JSON.
+torch is imported once and every attempt is a fork, so that an attempt costs a second and not six. Each line of standard
+input names a job file, which says what to attempt; the results, one object an attempt, are written as JSON beside it,
+and a line to standard output says so.
 """
 
 from __future__ import annotations
@@ -162,16 +163,21 @@ class Driver:
         return code
 
 
-def main(file: str) -> None:
+def main() -> None:
     import torch
     import transformers  # noqa: F401 - loaded once, before the forks
 
     torch.set_num_threads(1)
-    job = json.loads(Path(file).read_bytes())
-    driver = Driver(job)
-    results = [driver.attempt(name, fault) for name, fault in job["attempts"]]
-    Path(file).with_name("results.json").write_text(json.dumps(results))
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # whatever an attempt prints is no answer
+        for line in sys.stdin:
+            file = Path(line.strip())
+            job = json.loads(file.read_bytes())
+            driver = Driver(job)
+            results = [driver.attempt(name, fault) for name, fault in job["attempts"]]
+            file.with_name("results.json").write_text(json.dumps(results))
+            print(file, file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

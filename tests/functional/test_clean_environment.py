@@ -164,7 +164,8 @@ def test_the_examples_are_built_installed_pass_their_tests_and_run(clean: Enviro
         subprocess.run(["cp", "-r", str(ROOT / "examples" / name), str(tmp_path)], check=True)
         clean.install(tmp_path / name)
         clean.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / name / "tests"))
-        clean.run("python", "-m", "mypy", "--strict", f"--cache-dir={tmp_path / 'mypy'}", str(tmp_path / name / "src"))
+        settings = (f"--config-file={tmp_path / name / 'pyproject.toml'}", f"--cache-dir={tmp_path / 'mypy'}")
+        clean.run("python", "-m", "mypy", *settings, str(tmp_path / name / "src"))
     clean.run("adapt", "run", "--domain", "legal", "--merge", "ties", "--merge", "max_magnitude")
     report = clean.report("legal-starter")
     models, tasks = report["models"], report["tasks"]

@@ -131,7 +131,8 @@ def test_a_plugin_of_each_kind_installs_and_passes_its_own_tests_and_types(works
     workshop.install("domadapt-sample-name")
     workshop.adapt("plugins", "check", "sample_name")
     workshop.run(sys.executable, "-m", "pytest", "-q", "domadapt-sample-name/tests")
-    workshop.run(sys.executable, "-m", "mypy", "--strict", "domadapt-sample-name/src")
+    settings = "--config-file=domadapt-sample-name/pyproject.toml"
+    workshop.run(sys.executable, "-m", "mypy", settings, "domadapt-sample-name/src")
 
 
 def test_a_folder_that_is_there_is_not_written_to(workshop: Workshop) -> None:

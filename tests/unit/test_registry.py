@@ -332,6 +332,15 @@ def test_one_component_name_of_two_plugins_is_an_error_when_asked_for_not_at_sta
             look_up("tool", "saw")
 
 
+def test_a_component_name_of_the_host_stays_the_hosts_and_the_other_is_told(shop: Shop) -> None:
+    shop.install("saws", TOOL.format(name="hammer"))
+    registry = shop.open(builtin=[("core", own_plugin(shop, "hammer"))])
+    assert registry.provider("tool", "hammer").plugin == "core"
+    own, other = registry.rows
+    assert (own.state, own.reason, other.state) == ("ok", "", "ok")
+    assert other.reason == "tool 'hammer' is toy's own, this one is not used: give it another name"
+
+
 def test_one_name_of_two_kinds_is_no_conflict(shop: Shop) -> None:
     notes = "@hookimpl\ndef adapt_register_notes(): return [Note('saw')]\n"
     shop.install("saws", TOOL.format(name="saw") + notes)

@@ -44,7 +44,8 @@ def ask(
 
 
 def counts(order: np.ndarray, parts: int) -> list[int]:
-    return np.bincount(order[:, 0], minlength=parts).tolist()
+    found: list[int] = np.bincount(order[:, 0], minlength=parts).tolist()
+    return found
 
 
 def order_of(*args: Any, **kwargs: Any) -> np.ndarray:

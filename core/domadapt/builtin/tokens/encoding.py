@@ -21,7 +21,7 @@ import numpy as np
 
 Flat = tuple[np.ndarray, np.ndarray]
 """Ids of all texts in a row, and the length of each."""
-PROBE_SHARE, PROBE_LEAST, PROBE_PIECE = 1 / 200, 200_000, 2_000
+PROBE_SHARE, PROBE_LEAST, PROBE_PIECE = 1 / 200, 100_000, 2_000
 """The sample of a shard: this share of its bytes, at least so many, in pieces of so many characters."""
 GPT_2_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """How a byte-level step splits that says nothing of it (tokenizers, pre_tokenizers/byte_level.rs)."""
@@ -34,7 +34,8 @@ HOSTILE = (
     "👩‍👩‍👧 🏳️‍🌈 \U0001f600\ufe0f", "a\u00a0b\u2009c\u3000d\u200be\ufeff",
     "\x00\x01\x7f\u0085\u2028\u2029", "x" * 400, "ab " * 200, "\n" * 70 + " " * 70, "====----____****",
     "\U0010ffff\ud7ff",
-    "https://example.org/a?b=c&d=%20#e", "<s>[INST]</s> <unk> ▁▁ Ġ Ċ", "def f(x):\n\treturn x**2  # ²", "it'ſ I'LL 'K ſt", "ΣΑΣ İi ŉ ǆ",
+    "https://example.org/a?b=c&d=%20#e", "<s>[INST]</s> <unk> ▁▁ Ġ Ċ", "def f(x):\n\treturn x**2  # ²",
+    "it'ſ I'LL 'K ſt", "ΣΑΣ İi ŉ ǆ",
 )  # fmt: skip
 
 
@@ -52,10 +53,12 @@ class Backend:
 
     name = "tokenizers"
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, given: Path | str) -> None:
+        """given: a `tokenizer.json`, or what stands in one."""
         from tokenizers import Tokenizer
 
-        self._tokenizer: Any = Tokenizer.from_file(str(file))
+        made = Tokenizer.from_file(str(given)) if isinstance(given, Path) else Tokenizer.from_str(given)
+        self._tokenizer: Any = made
         self._tokenizer.encode_special_tokens = True
 
     def encode(self, texts: Sequence[str]) -> Flat:
@@ -102,38 +105,36 @@ class Words:
 
     def __init__(self, file: Path) -> None:
         import regex
-        from tokenizers import Tokenizer
 
         whole = json.loads(file.read_bytes())
         pattern, byte_level = _splitting(whole)
         if any(not token["special"] for token in whole["added_tokens"]):
             raise ValueError("added tokens that are no special ones")
         self._find: Any = regex.compile(pattern).findall
-        self._words: Any = Tokenizer.from_str(json.dumps({**whole, "pre_tokenizer": byte_level, "added_tokens": []}))
+        self._words = Backend(json.dumps({**whole, "pre_tokenizer": byte_level, "added_tokens": []}))
         self._backend = _backend(file)
         self._known: dict[str, bytes] = {}
 
     def encode(self, texts: Sequence[str]) -> Flat:
         """See `Route`."""
-        flat, lengths = [], []
-        for text in texts:
-            ids = self._encode(text)
-            flat.append(ids)
-            lengths.append(len(ids) // 4)
-        return np.frombuffer(b"".join(flat), np.uint32), np.array(lengths, np.int64)
+        rows = [self._find(text) for text in texts]
+        # what lies between words is a word too, but findall does not give it
+        whole = [sum(map(len, row)) == len(text) for row, text in zip(rows, texts, strict=True)]
+        self._learn(set().union(*(row for row, covered in zip(rows, whole, strict=True) if covered)))
+        flat = [
+            b"".join(map(self._known.__getitem__, row)) if covered else self._backend.encode([text])[0].tobytes()
+            for row, covered, text in zip(rows, whole, texts, strict=True)
+        ]
+        return np.frombuffer(b"".join(flat), np.uint32), np.array([len(ids) // 4 for ids in flat], np.int64)
 
-    def _encode(self, text: str) -> bytes:
-        words = self._find(text)
-        if sum(map(len, words)) != len(text):  # what lies between words is a word too, which findall does not give
-            return self._backend.encode([text])[0].astype(np.uint32).tobytes()
-        known = self._known
-        if new := list(set(words).difference(known)):
-            if len(known) > MOST_WORDS:
-                known.clear()
-                new = list(set(words))
-            for word, one in zip(new, self._words.encode_batch_fast(new, add_special_tokens=False), strict=True):
-                known[word] = np.array(one.ids, np.uint32).tobytes()
-        return b"".join(map(known.__getitem__, words))
+    def _learn(self, words: set[str]) -> None:
+        if len(self._known) > MOST_WORDS:
+            self._known.clear()
+        new = list(words.difference(self._known))
+        ids, lengths = self._words.encode(new)
+        ends = (np.cumsum(lengths) * 4).tolist()
+        data = ids.tobytes()
+        self._known.update((w, data[s:e]) for w, s, e in zip(new, [0, *ends], ends, strict=False))
 
 
 def _splitting(whole: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -177,6 +178,22 @@ class Slow:
         return np.fromiter((i for row in rows for i in row), np.uint32, int(lengths.sum())), lengths
 
 
+class SentencePiece:
+    """SentencePiece itself, for a model that is described by nothing else."""
+
+    name = "sentencepiece"
+
+    def __init__(self, file: Path) -> None:
+        from domadapt.builtin.tokens.tokenizer import load_sentencepiece
+
+        self._model = load_sentencepiece(file)
+
+    def encode(self, texts: Sequence[str]) -> Flat:
+        """See `Route`."""
+        rows = [np.array(row, np.uint32) for row in self._model.encode(list(texts))]
+        return np.concatenate([np.empty(0, np.uint32), *rows]), np.array([len(row) for row in rows], np.int64)
+
+
 @dataclass(frozen=True)
 class Probe:
     """What was compared, and how many pieces differed."""
@@ -199,6 +216,14 @@ def choose(file: Path, pieces: Sequence[str]) -> tuple[Route, Probe | None]:
         if not probe.differing:
             return route, probe
     return backend, probe
+
+
+def knows_fast_route(file: Path) -> bool:
+    """Whether fastokens is installed and takes a `tokenizer.json` as it should, as far as hostile strings show."""
+    try:
+        return not compare(_backend(file), _fastokens(file), HOSTILE).differing
+    except (ImportError, ValueError):
+        return False
 
 
 _backend, _fastokens, _words = lru_cache(1)(Backend), lru_cache(1)(Fastokens), lru_cache(1)(Words)

@@ -1,13 +1,15 @@
-"""Tokenising a corpus shard by shard: each Parquet file becomes ids on disk, once, by whoever works on it.
+"""Tokenising a corpus shard by shard: some megabytes of a Parquet file become ids on disk, once, whoever does it.
 
 What an interrupted attempt finished is found again; processes of this machine, Ray and Slurm take shards as they do
-for the corpus. One process is no slower than several where the text is encoded by threads on all cores.
+for the corpus. Where the recipe names nobody, this process works alone when the quick route uses all cores by threads,
+else a process a core.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +19,17 @@ from typing import Any
 import numpy as np
 
 from domadapt.artifacts import Corpus, Split
-from domadapt.builtin.tokens.encoding import Flat, Probe, Route, Slow, choose, sample, sizes
+from domadapt.builtin.tokens.encoding import (
+    Flat,
+    Probe,
+    Route,
+    SentencePiece,
+    Slow,
+    choose,
+    knows_fast_route,
+    sample,
+    sizes,
+)
 from domadapt.builtin.tokens.packing import BLOCK_DOCUMENTS, Block
 from domadapt.builtin.tokens.tokenizer import DocumentTokenizer
 from domadapt.components import Side, Stage
@@ -25,13 +37,16 @@ from domadapt.pipeline.sharding import Executor, Task, attempt, finished
 from domadapt.pipeline.store import write_file
 
 IDS, LENGTHS, SOURCES, ROUTE = "ids.bin", "lengths.npy", "sources.npy", "route.json"
+PIECE_BYTES = 16 << 20
+"""Text of a shard: a second's work or a few for one core."""
 BATCH_BYTES = 4 << 20
 """Text encoded at a time: enough for all cores, little enough to hold its ids twice."""
 
 
 @dataclass(frozen=True)
 class How:
-    """What a worker needs to know. tokenizer: a `tokenizer.json`, or the folder of a model that has none."""
+    """What a worker needs to know. tokenizer: a `tokenizer.json`, a SentencePiece model, or the folder of a model
+    with neither."""
 
     tokenizer: Path
     bos: int | None
@@ -75,12 +90,13 @@ class InTurn:
 def prepared(tokenizer: DocumentTokenizer, folder: Path) -> How:
     """Write down in `folder` what workers load, without transformers where there is a fast tokenizer."""
     backend = getattr(tokenizer.tokenizer, "backend_tokenizer", None)
-    file = tokenizer.folder.resolve()
-    if backend is not None:
+    file = (tokenizer.sentencepiece or tokenizer.folder).resolve()
+    if backend is not None and tokenizer.sentencepiece is None:
         text = backend.to_str().encode()
         if backend.truncation is not None or backend.padding is not None:
             text = json.dumps({**json.loads(text), "truncation": None, "padding": None}).encode()
         file = folder.resolve() / f"tokenizer-{hashlib.sha256(text).hexdigest()[:12]}.json"
+        folder.mkdir(parents=True, exist_ok=True)
         write_file(file, text)
     return How(file, tokenizer.bos, tokenizer.eos, tokenizer.dtype.name)
 
@@ -105,13 +121,40 @@ class Shards:
         folder = self.folder.resolve() / f"tokens-{way}" / f"{side}-{split}"
         folder.mkdir(parents=True, exist_ok=True)
         files = corpus.files(f"{split}/", ".parquet")
-        tasks = [Task(partial(tokenize_shard, self.how), file.resolve(), folder / file.stem) for file in files]
+        tasks, size = [], 0
+        for file in files:
+            for first, last, num_bytes in pieces_of(file):
+                size += num_bytes
+                work = partial(tokenize_piece, self.how, first, last)
+                tasks.append(Task(work, file.resolve(), folder / f"{file.stem}-{first:05d}"))
         sources: dict[str, None] = {}
-        for task in finished(tasks, self.executor or InTurn(), self.stage):
+        for task in finished(tasks, self.executor or self._own(size), self.stage):
             told = json.loads((task.out / ROUTE).read_bytes())
             self.routes.add(told)
             sources |= dict.fromkeys(told["sources"])
         return Tokenized([task.out for task in tasks], np.dtype(self.how.dtype), list(sources))
+
+    def _own(self, num_bytes: int) -> Executor:
+        """Who works where the recipe names nobody: this process with the threads of fastokens, or else one a core."""
+        from domadapt.builtin.executors.processes import ProcessExecutor
+
+        cores = os.cpu_count() or 1
+        alone = cores == 1 or num_bytes < 2 * PIECE_BYTES or self.how.tokenizer.is_dir()
+        quick = self.how.tokenizer.suffix == ".json" and not alone and knows_fast_route(self.how.tokenizer)
+        return InTurn() if alone or quick else ProcessExecutor(cores)
+
+
+def pieces_of(file: Path) -> Iterator[tuple[int, int, int]]:
+    """Row groups of a Parquet file, about PIECE_BYTES of them at a time: first, behind the last, bytes."""
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(file)
+    first = size = 0
+    for number in range(metadata.num_row_groups):
+        size += metadata.row_group(number).total_byte_size
+        if size >= PIECE_BYTES or number == metadata.num_row_groups - 1:
+            yield first, number + 1, size
+            first, size = number + 1, 0
 
 
 @dataclass(frozen=True)
@@ -147,12 +190,12 @@ def _read(shard: Path, dtype: np.dtype, source: str | None) -> Iterator[Block]:
         yield np.concatenate([ids[starts[row] : ends[row]] for row in some.tolist()]), lengths[some]
 
 
-def tokenize_shard(how: How, given: Path, out: Path) -> None:
-    """Encode one Parquet file of documents. For workers."""
+def tokenize_piece(how: How, first: int, last: int, given: Path, out: Path) -> None:
+    """Encode the documents of some row groups of a Parquet file. For workers."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(given, page_checksum_verification=True) as parquet:
-        table = parquet.read(["text", "source"])
+        table = parquet.read_row_groups(range(first, last), ["text", "source"])
     column, sources = table["text"], table["source"].combine_chunks().dictionary_encode()
     route, probe = _route(how, column)
     lengths = []
@@ -174,6 +217,8 @@ def tokenize_shard(how: How, given: Path, out: Path) -> None:
 def _route(how: How, column: Any) -> tuple[Route, Probe | None]:
     if how.tokenizer.is_dir():
         return Slow(how.tokenizer), None
+    if how.tokenizer.suffix != ".json":
+        return SentencePiece(how.tokenizer), None
     return choose(how.tokenizer, sample(column))
 
 

@@ -32,16 +32,20 @@ ARCHIVES = (".gz", ".xz", ".zip", ".tar", ".tar.gz")
 _FINGERPRINT = """
 import json, sys
 from domadapt.cli.frame import open_registry
-cls = open_registry().find("source", sys.argv[1])
-print("\\n" + cls(cls.Config(**json.loads(sys.argv[2]))).fingerprint())
+registry, told = open_registry(), {}
+for name, options in json.loads(sys.argv[1]).items():
+    cls = registry.find("source", name)
+    told[name] = cls(cls.Config(**options)).fingerprint()
+print("\\n" + json.dumps(told))
 """
 
 
 def checks(row: PluginRow, registry: Registry) -> Iterator[Finding]:
     """Sources, cleaners, recipes and benchmarks, each by its name."""
     with tempfile.TemporaryDirectory(prefix="adapt-check-") as scratch:
-        for name in row.gives.get("sources", ()):
-            yield from _source(name, registry.find("source", name), Path(scratch))
+        yield from _sources(
+            {name: registry.find("source", name) for name in row.gives.get("sources", ())}, Path(scratch)
+        )
         for name in row.gives.get("cleaners", ()):
             yield Finding(f"cleaner {name} accounts for every document", _cleaner(registry.find("cleaner", name)))
         for name in row.gives.get("domains", ()):
@@ -50,15 +54,18 @@ def checks(row: PluginRow, registry: Registry) -> Iterator[Finding]:
             yield Finding(f"benchmark {name} loads and scores", _benchmark(name, registry, Path(scratch)))
 
 
-def _source(name: str, cls: type[Source], scratch: Path) -> Iterator[Finding]:
-    fields = cls.Config.model_fields
-    if "path" in fields:
-        folder = _damaged_files(scratch / "damaged")
-        yield Finding(f"source {name} survives damaged files", _reads(cls, {"path": str(folder)}, hostile=True))
-        yield Finding(f"source {name} has a steady fingerprint", _steady(cls, {"path": str(folder)}))
-    elif _works_without_options(cls):
-        yield Finding(f"source {name} gives documents", _reads(cls, {}, hostile=False))
-        yield Finding(f"source {name} has a steady fingerprint", _steady(cls, {}))
+def _sources(sources: Mapping[str, type[Source]], scratch: Path) -> Iterator[Finding]:
+    """Each on damaged files, or as it is where it takes no files and needs no options."""
+    tried: dict[str, dict[str, Any]] = {}
+    for name, cls in sources.items():
+        if "path" in cls.Config.model_fields:
+            tried[name] = {"path": str(_damaged_files(scratch / "damaged"))}
+            yield Finding(f"source {name} survives damaged files", _reads(cls, tried[name], hostile=True))
+        elif _works_without_options(cls):
+            tried[name] = {}
+            yield Finding(f"source {name} gives documents", _reads(cls, {}, hostile=False))
+    for name, problem in _unsteady({name: (sources[name], options) for name, options in tried.items()}):
+        yield Finding(f"source {name} has a steady fingerprint", problem)
 
 
 def _works_without_options(cls: type[Source]) -> bool:
@@ -77,7 +84,7 @@ def _reads(cls: type[Source], options: Mapping[str, Any], *, hostile: bool) -> s
         return f"its options are refused: {str(error).splitlines()[0]}"
     try:
         batches = source.read(lambda reason, where: rejected.update([reason]))
-        documents = [row for batch in itertools.islice(batches, 20) for row in _rows(batch)][:DOCUMENTS]
+        documents = list(itertools.islice((row for batch in batches for row in _rows(batch)), DOCUMENTS))
     except MissingError as error:
         # without its needs (an account, a network) nothing can be said; on damaged files it had what it asked for
         return (
@@ -126,24 +133,41 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     return rows
 
 
-def _steady(cls: type[Source], options: Mapping[str, Any]) -> str:
-    """The same here twice and in another process, whose hashes of strings differ."""
-    try:
-        first, second = (cls(cls.Config(**options)).fingerprint() for _ in range(2))
-    except (AdaptError, ValueError):
-        return ""
-    if first != second:
-        return "two calls give two fingerprints; let it depend on the options and the input alone"
-    command = [sys.executable, "-c", _FINGERPRINT, cls.name, json.dumps(dict(options))]
+def _unsteady(tried: Mapping[str, tuple[type[Source], Mapping[str, Any]]]) -> Iterator[tuple[str, str]]:
+    """Whether each one's fingerprint is the same here twice and in another process, whose hashes of strings differ."""
+    here: dict[str, str] = {}
+    for name, (cls, options) in tried.items():
+        try:
+            first, second = (cls(cls.Config(**options)).fingerprint() for _ in range(2))
+        except (AdaptError, ValueError):
+            yield name, ""
+            continue
+        if first == second:
+            here[name] = first
+        else:
+            yield name, "two calls give two fingerprints; let it depend on the options and the input alone"
+    there = _fingerprints_elsewhere({name: tried[name][1] for name in here}) if here else {}
+    for name, first in here.items():
+        if isinstance(there, str):
+            yield name, there
+        elif there[name] != first:
+            wanted = "(hash(), a set's order, a time?); every run would start anew"
+            yield name, f"another process gives another fingerprint {wanted}"
+        else:
+            yield name, ""
+
+
+def _fingerprints_elsewhere(options: Mapping[str, Mapping[str, Any]]) -> dict[str, str] | str:
+    """Fingerprints by source as a process of its own computes them, or why it did not."""
+    command = [sys.executable, "-c", _FINGERPRINT, json.dumps(options)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
         return "it takes more than 120 s for a few small files; every run asks for it"
     if done.returncode:
         return f"in another process it fails: {(done.stderr.strip().splitlines() or [''])[-1]}"
-    if done.stdout.strip().splitlines()[-1] != first:
-        return "another process gives another fingerprint (hash(), a set's order, a time?); every run would start anew"
-    return ""
+    told: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
+    return told
 
 
 def _damaged_files(folder: Path) -> Path:

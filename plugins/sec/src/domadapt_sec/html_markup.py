@@ -126,7 +126,8 @@ def _closed(html: bytes) -> bytes:
 def _flat(cell: re.Match[bytes]) -> bytes:
     """A small cell without paragraphs and line breaks, so that a row of a table stays one line.
 
-    A block within a tag that has no end is part of that tag: without it, the quotation mark after it would open a value.
+    A block within a tag that has no end is part of that tag: without it, the quotation mark after it would begin a
+    value.
     """
     markup = cell[0]
     if len(BLOCK.findall(markup)) > MAX_BLOCKS_IN_CELL or UNENDED.search(markup):

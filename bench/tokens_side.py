@@ -146,16 +146,28 @@ def without_fast_route(folder: Path, out: Path) -> Callable[[], Iterator[np.ndar
     return ours(folder, out)
 
 
-IMPORTS = {
+TRANSFORMERS = ("transformers.models.auto.tokenization_auto", "transformers.tokenization_utils_tokenizers")
+IMPORTS: dict[str, tuple[str, ...]] = {
     "megatron": (
         "megatron.core.datasets.indexed_dataset",
         "megatron.core.tokenizers.text.libraries.huggingface_tokenizer",
-        "transformers",
+        *TRANSFORMERS,
     ),
-    "run_clm": ("datasets", "transformers"),
+    "run_clm": ("datasets", *TRANSFORMERS),
     "datatrove": ("datatrove.pipeline.tokens", "tokenizers"),
     "encode_batch_fast": ("pyarrow.parquet", "tokenizers"),
-    "ours": ("pyarrow.parquet", "transformers", "domadapt.builtin.mixing.replay", "domadapt.builtin.tokens.build"),
+    "ours": (
+        "pyarrow.parquet",
+        "pyarrow.compute",
+        "regex",
+        *TRANSFORMERS,
+        "domadapt.builtin.executors.processes",
+        "domadapt.builtin.mixing.drawing",
+        "domadapt.builtin.mixing.placing",
+        "domadapt.builtin.mixing.replay",
+        "domadapt.builtin.tokens.build",
+        "domadapt.recipe.schema",
+    ),
 }
 IMPORTS["without_fast_route"] = IMPORTS["ours"]
 """Imported before the clock starts."""

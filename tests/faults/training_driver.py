@@ -164,8 +164,11 @@ class Driver:
 
 
 def main() -> None:
+    import safetensors.torch  # noqa: F401 - all is loaded once, before the forks
     import torch
-    import transformers  # noqa: F401 - loaded once, before the forks
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
+
+    import domadapt.builtin.training.torch_run  # noqa: F401
 
     torch.set_num_threads(1)
     with os.fdopen(os.dup(1), "w") as answers:

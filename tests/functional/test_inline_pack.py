@@ -71,7 +71,7 @@ def test_a_benchmark_file_that_is_not_there_is_told_with_its_place(legal: Path) 
 
 @pytest.mark.slow
 def test_it_runs_to_its_report(legal: Path) -> None:
-    done = call("run", "--domain", "./legal.yaml", "--set", "train.steps=2", "--set", "mix.seq_len=64")
+    done = call("run", "--domain", "./legal.yaml", "--set", "train.steps=2")
     assert done.exit_code == errors.OK, done.output
     (report,) = (legal / "runs").glob("*/report.json")
     assert "orders" in {task["task"] for task in json.loads(report.read_bytes())["tasks"]}

@@ -73,8 +73,9 @@ def checks(row: PluginRow, registry: Registry) -> Iterator[Finding]:
         "imports nothing heavy",
         f"importing it imports {', '.join(heavy)}; import them inside the functions that need them" if heavy else "",
     )
-    slow = told["seconds"] > SECONDS and not heavy
-    wanted = f"importing it takes {told['seconds']:.2f} s of CPU time, {SECONDS} s are wanted; `python -X importtime`"
+    seconds = told["seconds"] if heavy else _quickest(row.name, told["seconds"])
+    slow = seconds > SECONDS and not heavy
+    wanted = f"importing it takes {seconds:.2f} s of CPU time, {SECONDS} s are wanted; `python -X importtime`"
     yield Finding("imports quickly", f"{wanted} shows where" if slow else "")
     reached = ", ".join(told["network"][:3])
     network = f"importing it reaches for {reached}; ask the network when a source is read" if reached else ""
@@ -89,6 +90,14 @@ def checks(row: PluginRow, registry: Registry) -> Iterator[Finding]:
     yield Finding(
         "leaves the process alone", f"importing it changes {changed}; leave that to the user" if changed else ""
     )
+
+
+def _quickest(name: str, seconds: float) -> float:
+    """The time of the quickest of some imports: the first one compiles, and a busy machine takes longer."""
+    for _ in range(3):
+        if seconds > SECONDS and isinstance(again := _import(name), dict):
+            seconds = min(seconds, again["seconds"])
+    return seconds
 
 
 def _import(name: str) -> dict[str, Any] | str:

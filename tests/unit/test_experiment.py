@@ -78,10 +78,11 @@ def test_the_table_has_a_row_an_arm_and_tells_unequal_budgets(
     out = capsys.readouterr().out
     assert "after training (CPT)" in out
     assert "the merge that each run chose" in out
-    (row,) = [line for line in out.splitlines() if line.startswith("b ")][:1]
-    assert "75.0" in row
-    assert "+25.0" in row
-    assert "▲*" in row
+    rows = [line.split() for line in out.splitlines() if line.split()[:1] == ["b"]]
+    quiz = next(row for row in rows if row[2] == "75.0")
+    assert quiz[1] == "2,000"
+    assert quiz[3] == "+25.0"
+    assert quiz[-1] == "▲*"
     assert "not of equal budget" in out
     assert adapt.main(["experiment", "--domain", "sec", "--json"], standalone_mode=False) == 0
     assert json.loads(capsys.readouterr().out)["comparisons"] == 4

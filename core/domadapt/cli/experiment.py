@@ -189,46 +189,46 @@ def _print(arms: Sequence[Arm], *, as_json: bool) -> None:
 
 
 def _table(arms: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A row an arm, a column a measure: score, difference to the first arm with its interval."""
+    """A row an arm under each measure: score, difference to the first arm with its interval. Probes are in --json."""
     from rich import box
     from rich.table import Table
 
+    from domadapt.recipe.resolved import PROBES
     from domadapt.report.experiment import by_measure
-    from domadapt.report.numbers import plain as number
-    from domadapt.report.numbers import unit_of
-    from domadapt.report.verdict import measure_title
-
-    measures = by_measure(rows)
-    table = Table(box=box.SIMPLE_HEAD if console().is_terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("arm", no_wrap=True)
-    table.add_column("tokens", justify="right", no_wrap=True)
-    for found in measures.values():
-        row = next(iter(found.values()))
-        arrow = "↑" if row["higher_is_better"] else "↓"
-        table.add_column(plain(f"{measure_title(row)} {arrow}"), justify="right", no_wrap=True)
-    for place, arm in enumerate(arms):
-        cells = []
-        for found in measures.values():
-            own = next(iter(found.values())) if place == 0 else found.get(arm["arm"])
-            unit = unit_of(own["unit"]) if own is not None else None
-            if own is None or unit is None:
-                cells.append("–")
-            else:
-                cells.append(number(own["b"], unit) if place == 0 else _cell(own))
-        tokens = "–" if arm["tokens"] is None else f"{arm['tokens']:,}"
-        table.add_row(plain(arm["arm"]), tokens, *cells)
-    return table
-
-
-def _cell(row: Mapping[str, Any]) -> str:
     from domadapt.report.numbers import bounds, unit_of
     from domadapt.report.numbers import plain as number
     from domadapt.report.tables import MARKS
+    from domadapt.report.verdict import measure_title
 
-    unit = unit_of(row["unit"])
-    sure = "*" if row["p_holm"] < 0.05 else "\u00a0"
-    change = f"{number(row['value'], unit, signed=True)} ({bounds(_without_nan(row), unit, signed=True)})"
-    return f"{number(row['a'], unit)}  {change} {MARKS[row['verdict']]}{sure}"
+    table = Table(box=box.SIMPLE_HEAD if console().is_terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("measure", no_wrap=True)
+    table.add_column("arm", no_wrap=True)
+    for heading in ("tokens", "score", "difference", "95 % interval", ""):
+        table.add_column(heading, justify="right", no_wrap=True)
+    tokens = {arm["arm"]: "–" if arm["tokens"] is None else f"{arm['tokens']:,}" for arm in arms}
+    first, *_ = tokens
+    for (task, _), found in by_measure(rows).items():
+        if task == PROBES:
+            continue
+        any_row = next(iter(found.values()))
+        unit = unit_of(any_row["unit"])
+        arrow = "↑" if any_row["higher_is_better"] else "↓"
+        table.add_row(
+            plain(f"{measure_title(any_row)} {arrow}"),
+            plain(first),
+            tokens[first],
+            number(any_row["b"], unit),
+            "",
+            "",
+            "",
+        )
+        for label, row in found.items():
+            sure = "*" if row["p_holm"] < 0.05 else "\u00a0"
+            change = number(row["value"], unit, signed=True)
+            interval = bounds(_without_nan(row), unit, signed=True)
+            mark = f"{MARKS[row['verdict']]}{sure}"
+            table.add_row("", plain(label), tokens[label], number(row["a"], unit), change, interval, mark)
+    return table
 
 
 def _without_nan(value: Any) -> Any:

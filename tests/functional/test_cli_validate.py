@@ -139,7 +139,7 @@ def test_a_pack_that_is_broken_says_so_instead(law: Path) -> None:
     (law / "domadapt_law_test.py").write_text("import nothing_of_that_name\n")
     result = adapt("validate", "--domain", "law")
     assert result.exit_code == errors.USAGE
-    assert "plugin 'law' is broken" in result.stderr
+    assert "plugin 'law' (domadapt-law 0.1.0) is broken" in result.stderr
     assert "nothing_of_that_name" in result.stderr
 
 

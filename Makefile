@@ -21,6 +21,10 @@ bench:
 	$(PYTHON) bench/pipeline.py
 	$(PYTHON) bench/eval.py
 	$(PYTHON) bench/merge.py
+	$(PYTHON) bench/train.py
+	$(PYTHON) bench/tokens.py
+	$(PYTHON) bench/corpus.py
+	$(PYTHON) bench/plugins.py
 	$(PYTHON) bench/effect.py
 
 docs:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from domadapt.components import Benchmark
 from domadapt.errors import DataError
@@ -28,12 +26,17 @@ class Function(str):
     __slots__ = ()
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads a task YAML without running its `!function` tags."""
+@cache
+def _loader() -> Any:
+    """The class that reads a task YAML without running its `!function` tags."""
+    import yaml
 
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """Not yaml's own, which would have the constructors too."""
 
-_Loader.add_constructor("!function", lambda loader, node: Function(node.value))
-_Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+    Loader.add_constructor("!function", lambda loader, node: Function(node.value))
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+    return Loader
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,17 @@ def _chain(file: Path, above: tuple[Path, ...]) -> list[Path]:
 
 @lru_cache(maxsize=4096)
 def _parsed(file: Path, state: tuple[int, int]) -> dict[str, Any]:
-    task = yaml.load(file.read_bytes(), _Loader)  # noqa: S506 - a SafeLoader
+    import yaml
+
+    task = yaml.load(file.read_bytes(), _loader())  # noqa: S506 - a SafeLoader
     if not isinstance(task, dict):
         raise DataError(f"{file}: holds no mapping (key: value)")
     return task
 
 
 def _read_one(file: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         stat = file.stat()
         return _parsed(file, (stat.st_mtime_ns, stat.st_size))

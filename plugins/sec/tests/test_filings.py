@@ -15,8 +15,8 @@ import pytest
 
 from domadapt.artifacts import document_schema
 from domadapt.errors import MissingError
-from domadapt_sec.filings import Filing, FilingsSource, parse_file
-from domadapt_sec.parsing import Reading
+from domadapt_sec.filings import FilingsSource
+from domadapt_sec.parsing import Filing, Reading, parse_file
 
 PROSE = "The Company designs, manufactures and markets pumps for the paper industry."
 

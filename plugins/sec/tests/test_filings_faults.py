@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domadapt_sec.filings import Filing, FilingsSource, parse_file
+from domadapt_sec.filings import FilingsSource
 from domadapt_sec.item_documents import by_item
-from domadapt_sec.parsing import Reading
+from domadapt_sec.parsing import Filing, Reading, parse_file
 from domadapt_sec.rejection import REASONS
 
 FRAGMENTS = [

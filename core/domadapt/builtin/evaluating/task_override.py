@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from domadapt.builtin.evaluating.local_data import LOAD, data_override
 from domadapt.components import Benchmark
 from domadapt.pipeline.benchmarks import TaskFile, data_files, read_task, task_file
@@ -33,11 +31,14 @@ class _Function(str):
     __slots__ = ()
 
 
-class _Dumper(yaml.SafeDumper):
-    pass
+def _dump(task: dict[str, Any]) -> str:
+    import yaml
 
+    class Dumper(yaml.SafeDumper):
+        """Not yaml's own, which would have the representer too."""
 
-_Dumper.add_representer(_Function, lambda dumper, name: dumper.represent_scalar("!function", str(name)))
+    Dumper.add_representer(_Function, lambda dumper, name: dumper.represent_scalar("!function", str(name)))
+    return yaml.dump(task, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def write_override(benchmark: Benchmark, folder: Path, num_fewshot: int | None = None) -> Override:
@@ -68,7 +69,7 @@ def write_override(benchmark: Benchmark, folder: Path, num_fewshot: int | None =
         override["dataset_kwargs"] = {**task["dataset_kwargs"], "data_files": files}
     else:
         local = "custom_dataset" in task
-    text = yaml.dump(override, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    text = _dump(override)
     for old in folder.glob("*.yaml"):  # of an earlier attempt with another benchmark
         old.unlink()
     (folder / "task.yaml").write_text(text, encoding="utf-8")

@@ -17,19 +17,18 @@ from pydantic import Field
 from domadapt.components import NO_EFFECT, Options, Reject, Source
 from domadapt.errors import MissingError
 from domadapt_sec.archives import is_archive, unpacked
-from domadapt_sec.item_documents import by_item
-from domadapt_sec.parsing import Filing, Reading, parse_file
 from domadapt_sec.rejection import Rejection
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["LICENSE", "Filing", "FilingsSource", "parse_file", "read_file"]
+    # the parsers' patterns take longer to compile than all the rest of the plugin's registration
+    from domadapt_sec.parsing import Filing, Reading
 
 LICENSE = "public record (EDGAR)"
 BATCH_DOCUMENTS = 256
 BATCH_CHARACTERS = 8 << 20
-Input = tuple[str, Path | bytes, Reading]
+Input = tuple[str, Path | bytes, "Reading"]
 
 
 class FilingsSource(Source):
@@ -74,6 +73,7 @@ class FilingsSource(Source):
     def _inputs(self, reject: Reject) -> Iterator[tuple[str, Input]]:
         """Files, and the members of archives, which a process of its own unpacks."""
         from domadapt.builtin.corpora.workers import parse_in_workers
+        from domadapt_sec.parsing import Reading
 
         reading = Reading(self.config.forms, self.config.furniture, cover=True)
         for name, file in self._files():
@@ -109,6 +109,8 @@ class FilingsSource(Source):
 
 def read_file(given: Input, reject: Reject) -> Iterator[Filing]:
     """The documents of one file: (its name, where it lies or its bytes, how it is read)."""
+    from domadapt_sec.parsing import parse_file
+
     name, content, reading = given
     for member, data in unpacked(content, name) if isinstance(content, Path) else [(name, content)]:
         if isinstance(data, Rejection):
@@ -129,6 +131,8 @@ def read_archive(given: tuple[str, Path], reject: Reject) -> Iterator[tuple[str,
 
 def batches(filings: Iterable[Filing], source: str, documents: Literal["filing", "item"]) -> Iterator[pa.RecordBatch]:
     """Filings, or their items, as record batches of a few hundred documents."""
+    from domadapt_sec.item_documents import by_item
+
     batch: list[Filing] = []
     size = 0
     for filing in _unique(filings):

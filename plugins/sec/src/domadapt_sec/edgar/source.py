@@ -20,7 +20,6 @@ from pydantic import Field, field_validator, model_validator
 from domadapt.components import NO_EFFECT, Options, Reject, Source
 from domadapt.errors import MissingError
 from domadapt_sec.filings import Input, batches, read_file
-from domadapt_sec.parsing import Filing, Reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from domadapt_sec.edgar.archive import Archive
     from domadapt_sec.edgar.client import Patience
     from domadapt_sec.edgar.index import Entry
+    from domadapt_sec.parsing import Filing
 
 
 class EdgarSource(Source):
@@ -120,6 +120,7 @@ class EdgarSource(Source):
 
     def _filings(self, archive: Archive, entries: list[Entry], reject: Reject) -> Iterator[Filing]:
         from domadapt.builtin.corpora.workers import parse_in_workers
+        from domadapt_sec.parsing import Reading
 
         reading = Reading(self.config.parts, self.config.furniture)
 

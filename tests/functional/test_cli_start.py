@@ -230,6 +230,8 @@ def test_ctrl_c_reaches_a_process_that_is_importing_a_plugin(tmp_path: Path) -> 
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
+        # tests in the background of a shell are started with the signal ignored, and hand that down
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         assert process.stderr is not None

@@ -19,6 +19,7 @@ from typing import Any
 
 import corpus_dedup
 import corpus_extraction
+from bars import met
 
 PACKAGES = ("domadapt", "numba", "llvmlite", "numpy", "pyarrow", "resiliparse", "lxml")
 
@@ -41,7 +42,7 @@ def main() -> None:
         "equal": all(part["equal"] for part in parts.values()),
         "ratios": ratios,
         "limits": limits,
-        "met": {key: _met(ratios[key], bar) for key, bar in limits.items()},
+        "met": met(ratios, limits),
         "recalls": parts["dedup"]["recalls"],
         "details": {name: {k: v for k, v in part.items() if k not in _SHOWN} for name, part in parts.items()},
         "load_before": round(load, 2),
@@ -52,11 +53,6 @@ def main() -> None:
     }
     print(json.dumps(result))
     sys.exit(0 if result["equal"] else 1)
-
-
-def _met(ratio: float, bar: str) -> bool:
-    sign, number = bar.split()
-    return ratio >= float(number) if sign == ">=" else ratio <= float(number)
 
 
 _SHOWN = ("equal", "ratios", "limits", "met", "recalls")

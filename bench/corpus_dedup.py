@@ -34,6 +34,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bars import met
 from peers import peers_python
 
 HERE = Path(__file__).parent
@@ -169,18 +170,13 @@ def _report(
         "equal": not wrong,
         "ratios": {key: round(ratio, 3) for key, ratio in ratios.items()},
         "limits": BARS,
-        "met": {key: _met(ratios[key], bar) for key, bar in BARS.items()},
+        "met": met(ratios, BARS),
         "documents": documents,
         "documents_a_second": {side: round(value) for side, value in rate.items()},
         "cpu_seconds": {side: round(value, 3) for side, value in cpu.items()},
         "recalls": {side: {kind: round(value, 4) for kind, value in of.items()} for side, of in recalls.items()},
         "dropped": {side: len(of_side[0]["dropped"]) for side, of_side in runs.items()},
     }
-
-
-def _met(ratio: float, bar: str) -> bool:
-    sign, number = bar.split()
-    return ratio >= float(number) if sign == ">=" else ratio <= float(number)
 
 
 def main() -> None:

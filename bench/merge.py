@@ -44,6 +44,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
+from bars import met
 
 HERE = Path(__file__).parent
 ROLES = ("base", "instruct", "cpt")
@@ -366,7 +367,7 @@ def report(bench: Bench, measured: Mapping[str, Sequence[Measured]]) -> dict[str
         print(f"{side:<26}{wall[side]:>9.2f}{cpu[side]:>9.2f}{anonymous[side] / 1e6:>14.0f}   {walls}")
     return {
         "ratios": {key: round(ratio, 4) for key, ratio in ratios.items()},
-        "met": {key: _met(ratios[key], bar) for key, bar in BARS.items()},
+        "met": met(ratios, BARS),
         "cpu_ratios": {m: round(cpu[f"mergekit {m}"] / cpu[m], 2) for m in METHODS},
         "wall_seconds": {side: round(seconds, 3) for side, seconds in wall.items()},
         "cpu_seconds": {side: round(seconds, 3) for side, seconds in cpu.items()},
@@ -374,11 +375,6 @@ def report(bench: Bench, measured: Mapping[str, Sequence[Measured]]) -> dict[str
         "checkpoint_bytes": bench.num_bytes,
         "all_wall_seconds": {side: [round(m.wall, 3) for m in runs] for side, runs in measured.items()},
     }
-
-
-def _met(ratio: float, bar: str) -> bool:
-    sign, number = bar.split()
-    return ratio >= float(number) if sign == ">=" else ratio <= float(number)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bars import met
 from peers import peers_python
 
 HERE = Path(__file__).parent
@@ -182,17 +183,12 @@ def _report(count: int, size: int, runs: Mapping[str, list[dict[str, Any]]], gro
         "equal": not unequal,
         "ratios": {key: round(ratio, 3) for key, ratio in ratios.items()},
         "limits": BARS,
-        "met": {key: _met(ratios[key], bar) for key, bar in BARS.items()},
+        "met": met(ratios, BARS),
         "documents": count,
         "bytes": size,
         "mb_per_second": {side: round(size / 1e6 / s, 3) for side, s in seconds.items()},
         "peak_mb": {side: round(median(run["peak_bytes"] for run in of) / 1e6) for side, of in runs.items()},
     }
-
-
-def _met(ratio: float, bar: str) -> bool:
-    sign, number = bar.split()
-    return ratio >= float(number) if sign == ">=" else ratio <= float(number)
 
 
 def main() -> None:

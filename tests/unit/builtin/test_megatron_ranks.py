@@ -23,6 +23,8 @@ from domadapt.components import Stage
 from domadapt.errors import Interrupted, MissingError, StageError
 from domadapt.recipe.schema import Launch
 
+from .megatron_runs import gone
+
 MakeStage = Callable[..., Stage]
 
 TOY = """
@@ -85,18 +87,6 @@ def run(tmp_path: Path, make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch) 
         return stage
 
     return start
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for is no longer running either."""
-    for _ in range(200):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_what_the_first_rank_says_becomes_events_and_progress(run: Callable[..., Stage]) -> None:

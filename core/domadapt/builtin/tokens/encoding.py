@@ -3,8 +3,8 @@
 The definition is `tokenizers` (or, for a tokenizer it does not know, transformers). fastokens is ten times as fast and
 meant to be equal, looking words up is two and a half times as fast; whether they are equal, a probe decides on the very
 text and tokenizer: both encode a sample of every shard and a list of hostile strings, and one differing id rules the
-route out for the whole shard. What both give is flat
-(ids of all texts in a row, where each ends): objects for single tokens are much of what makes other ways slow.
+route out for the whole shard. What every route gives is flat (ids of all texts in a row, and the length of each):
+objects for single tokens are much of what makes other ways slow.
 """
 
 from __future__ import annotations

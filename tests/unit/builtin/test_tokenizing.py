@@ -16,9 +16,8 @@ from domadapt.artifacts import Checkpoint, Corpus, TokenStore
 from domadapt.builtin.executors.processes import ProcessExecutor
 from domadapt.builtin.tokens import encoding, shards
 from domadapt.builtin.tokens.encoding import HOSTILE, Backend, Fastokens, Words, choose, compare, sample
-from domadapt.builtin.tokens.ranks import is_rank_file, read_ranks
 from domadapt.builtin.tokens.shards import Shards, prepared
-from domadapt.builtin.tokens.tokenizer import DocumentTokenizer, load_tokenizer
+from domadapt.builtin.tokens.tokenizer import DocumentTokenizer
 from domadapt.components import Stage
 from domadapt.errors import DataError
 
@@ -225,65 +224,6 @@ def test_the_plan_tells_text_from_padding(make_tokens: MakeTokens, make_corpus: 
     tokens = make_tokens({"domain": corpus}, packing="none")
     assert (tokens.plan["tokens"], tokens.plan["text_tokens"]) == (6 * 16, 6 * 10)
     assert tokens.plan["parts"][0]["packing"]["padding"] == 6 * 6
-
-
-def real(name: str) -> Path:
-    root = os.environ.get("ADAPT_REAL_DATA")
-    if not root:
-        pytest.skip("ADAPT_REAL_DATA is not set: no published tokenizers here")
-    return Path(root) / "tokenizers" / name
-
-
-@pytest.mark.parametrize("name", ["llama3", "llama2"])
-def test_published_rank_files_and_sentencepiece_models_are_tokenizers(
-    tmp_path: Path, make_corpus: MakeCorpus, make_stage: MakeStage, name: str
-) -> None:
-    given = real(name) / "tokenizer.model"
-    (tmp_path / "tokenizer.model").symlink_to(given)
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    assert is_rank_file(given) == (name == "llama3")
-    tokenizer = DocumentTokenizer(Checkpoint(tmp_path))
-    corpus = make_corpus({"train": [*TEXT, *HOSTILE]})
-    made = Shards(prepared(tokenizer, tmp_path / "w"), tmp_path / "w", None, make_stage()).make(
-        corpus, "train", "domain"
-    )
-    assert read(made) == [ids.tolist() for ids in tokenizer.documents([*TEXT, *HOSTILE])]
-    text = "Revenue of $1,234.5 million; naïve café 漢字 👩‍👩‍👧\n\n  don't"
-    assert tokenizer.tokenizer.decode(tokenizer.encode([text])[0]).strip() == text
-    if name == "llama3":
-        assert (tokenizer.vocab_size, tokenizer.bos, tokenizer.eos) == (128_256, 128_000, 128_001)
-        assert tokenizer.encode(["hello world"]) == [[15339, 1917]]
-        ranks = read_ranks(given)
-        # byte pair by byte pair, as tiktoken merges: the least rank first
-        for word in (b" Revenue", b" indemnification", b" EBITDA", "é漢".encode()):
-            assert tokenizer.encode([word.decode()])[0] == merged(word, ranks)
-    else:
-        assert (tokenizer.vocab_size, tokenizer.bos, tokenizer.eos) == (32_000, 1, 2)
-        assert tokenizer.encode(["hello world"]) == [[22172, 3186]]
-        processor = pytest.importorskip("sentencepiece").SentencePieceProcessor(model_file=str(given))
-        assert tokenizer.encode([text, *HOSTILE]) == [processor.encode(one) for one in (text, *HOSTILE)]
-
-
-def merged(word: bytes, ranks: dict[bytes, int]) -> list[int]:
-    """tiktoken's byte pair merge, written plainly."""
-    if word in ranks:
-        return [ranks[word]]
-    parts = [bytes([byte]) for byte in word]
-    while True:
-        pairs = [(ranks[a + b], at) for at, (a, b) in enumerate(itertools.pairwise(parts)) if a + b in ranks]
-        if not pairs:
-            return [ranks[part] for part in parts]
-        at = min(pairs)[1]
-        parts[at : at + 2] = [parts[at] + parts[at + 1]]
-
-
-def test_a_rank_file_of_an_unknown_size_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
-    with pytest.raises(DataError, match=r"a rank file of 2 tokens .* does not say which tokens are special"):
-        load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer.model").write_text("IQ== 0\nIg==\n")
-    with pytest.raises(DataError, match=r"tokenizer\.model:2: a token in base64 and its rank wanted"):
-        load_tokenizer(tmp_path)
 
 
 @pytest.mark.slow

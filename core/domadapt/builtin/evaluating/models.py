@@ -8,7 +8,6 @@ from typing import Any
 
 from domadapt.artifacts import Checkpoint
 from domadapt.components import LiveModel
-from domadapt.errors import DataError
 
 
 def loaded(model: Checkpoint | LiveModel) -> tuple[Any, Any]:
@@ -24,17 +23,13 @@ def loaded(model: Checkpoint | LiveModel) -> tuple[Any, Any]:
 @lru_cache(maxsize=1)
 def _load(folder: Path) -> tuple[Any, Any]:
     import torch
-    from transformers import AutoTokenizer
 
+    from domadapt.builtin.models.tokenizer import load_tokenizer
     from domadapt.builtin.models.weights import load_causal_lm
 
     gpu = torch.cuda.is_available()
     model = load_causal_lm(folder, torch.bfloat16 if gpu else torch.float32)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: no tokenizer that transformers can load ({error})") from error
-    return model.to("cuda" if gpu else "cpu").eval(), tokenizer
+    return model.to("cuda" if gpu else "cpu").eval(), load_tokenizer(folder)
 
 
 def context_length(model: Any, most: int) -> int:

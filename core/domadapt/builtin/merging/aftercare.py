@@ -55,13 +55,12 @@ def check_merged(stage: Stage, merged: Checkpoint) -> dict[str, Any]:
         told = f"loading takes {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are available"
         stage.event("warning", message=f"the merged model was not tried: {told}")
         return {"loads": "not tried, larger than the memory"}
-    from transformers import AutoTokenizer
-
+    from domadapt.builtin.models.tokenizer import load_tokenizer
     from domadapt.builtin.models.weights import load_causal_lm
 
     try:
         model = load_causal_lm(merged.path, "auto")
-        tokenizer = AutoTokenizer.from_pretrained(merged.path) if merged.tokenizer_files else None
+        tokenizer = load_tokenizer(merged.path) if merged.tokenizer_files else None
     except (DataError, OSError, ValueError) as error:
         raise StageError(f"{stage.name}: the merged model does not load ({error})") from error
     if getattr(tokenizer, "chat_template", None) is None:

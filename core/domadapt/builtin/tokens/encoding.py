@@ -161,7 +161,7 @@ class Slow:
     name = "transformers"
 
     def __init__(self, folder: Path) -> None:
-        from domadapt.builtin.tokens.tokenizer import load_tokenizer
+        from domadapt.builtin.models.tokenizer import load_tokenizer
 
         self._tokenizer = load_tokenizer(folder)
 
@@ -176,22 +176,6 @@ class Slow:
         )["input_ids"]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return np.fromiter((i for row in rows for i in row), np.uint32, int(lengths.sum())), lengths
-
-
-class SentencePiece:
-    """SentencePiece itself, for a model that is described by nothing else."""
-
-    name = "sentencepiece"
-
-    def __init__(self, file: Path) -> None:
-        from domadapt.builtin.tokens.tokenizer import load_sentencepiece
-
-        self._model = load_sentencepiece(file)
-
-    def encode(self, texts: Sequence[str]) -> Flat:
-        """See `Route`."""
-        rows = [np.array(row, np.uint32) for row in self._model.encode(list(texts))]
-        return np.concatenate([np.empty(0, np.uint32), *rows]), np.array([len(row) for row in rows], np.int64)
 
 
 @dataclass(frozen=True)
@@ -246,9 +230,11 @@ def sample(column: Any) -> list[str]:
     at = np.arange(0, total, max(PROBE_PIECE, int(PROBE_PIECE * total / wanted)))
     rows = np.searchsorted(ends, at, side="right")
     starts = at - np.concatenate([[0], ends])[rows]
-    pieces = []
+    pieces: list[str] = []
+    known, text = -1, ""
     for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
-        text = column[row].as_py()
+        if row != known:  # a long text is asked for often
+            known, text = row, column[row].as_py()
         start = max(0, min(start, len(text) - PROBE_PIECE))  # places are those of bytes
         pieces.append(text[start : start + PROBE_PIECE])
     return pieces

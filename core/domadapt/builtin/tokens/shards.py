@@ -23,13 +23,13 @@ from domadapt.builtin.tokens.encoding import (
     Flat,
     Probe,
     Route,
-    SentencePiece,
     Slow,
     choose,
     knows_fast_route,
     sample,
     sizes,
 )
+from domadapt.builtin.tokens.long import encode
 from domadapt.builtin.tokens.packing import BLOCK_DOCUMENTS, Block
 from domadapt.builtin.tokens.tokenizer import DocumentTokenizer
 from domadapt.components import Side, Stage
@@ -45,8 +45,7 @@ BATCH_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class How:
-    """What a worker needs to know. tokenizer: a `tokenizer.json`, a SentencePiece model, or the folder of a model
-    with neither."""
+    """What a worker needs to know. tokenizer: a `tokenizer.json`, or the folder of one that only transformers has."""
 
     tokenizer: Path
     bos: int | None
@@ -90,8 +89,8 @@ class InTurn:
 def prepared(tokenizer: DocumentTokenizer, folder: Path) -> How:
     """Write down in `folder` what workers load, without transformers where there is a fast tokenizer."""
     backend = getattr(tokenizer.tokenizer, "backend_tokenizer", None)
-    file = (tokenizer.sentencepiece or tokenizer.folder).resolve()
-    if backend is not None and tokenizer.sentencepiece is None:
+    file = tokenizer.folder.resolve()
+    if backend is not None:
         text = backend.to_str().encode()
         if backend.truncation is not None or backend.padding is not None:
             text = json.dumps({**json.loads(text), "truncation": None, "padding": None}).encode()
@@ -140,7 +139,7 @@ class Shards:
 
         cores = os.cpu_count() or 1
         alone = cores == 1 or num_bytes < 2 * PIECE_BYTES or self.how.tokenizer.is_dir()
-        quick = self.how.tokenizer.suffix == ".json" and not alone and knows_fast_route(self.how.tokenizer)
+        quick = not alone and knows_fast_route(self.how.tokenizer)
         return InTurn() if alone or quick else ProcessExecutor(cores)
 
 
@@ -201,7 +200,7 @@ def tokenize_piece(how: How, first: int, last: int, given: Path, out: Path) -> N
     lengths = []
     with (out / IDS).open("wb") as ids:
         for texts in _batches(column):
-            flat, whole = _with_ends(route.encode(texts), how)
+            flat, whole = _with_ends(encode(route, texts), how)
             flat.tofile(ids)
             lengths.append(whole)
     np.save(out / LENGTHS, np.concatenate([np.empty(0, np.int64), *lengths]), allow_pickle=False)
@@ -217,13 +216,11 @@ def tokenize_piece(how: How, first: int, last: int, given: Path, out: Path) -> N
 def _route(how: How, column: Any) -> tuple[Route, Probe | None]:
     if how.tokenizer.is_dir():
         return Slow(how.tokenizer), None
-    if how.tokenizer.suffix != ".json":
-        return SentencePiece(how.tokenizer), None
     return choose(how.tokenizer, sample(column))
 
 
 def _batches(column: Any) -> Iterator[list[str]]:
-    """The texts of an Arrow column, about BATCH_BYTES of them at a time."""
+    """The texts of an Arrow column, about BATCH_BYTES of them at a time; a longer one by itself."""
     ends = np.cumsum(sizes(column))
     first = 0
     while first < len(ends):

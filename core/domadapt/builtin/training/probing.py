@@ -35,12 +35,12 @@ class CheckpointProbe:
     """Scores the live model on the request's probe. Its folder in the scratch keeps the samples of step 0."""
 
     def __init__(self, request: TrainRequest, stage: Stage) -> None:
-        from transformers import AutoTokenizer
+        from domadapt.builtin.models.tokenizer import load_tokenizer
 
         assert request.probe is not None
         assert request.evaluator is not None
         self.evaluator, self.precision = request.evaluator, request.settings.precision
-        self.tokenizer = AutoTokenizer.from_pretrained(request.start.path)
+        self.tokenizer = load_tokenizer(request.start.path)
         # training may start from a base model, whose later merge has the template that the recipe asks for
         chat = request.probe.chat_template and bool(getattr(self.tokenizer, "chat_template", None))
         self.request = replace(request.probe, chat_template=chat)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from domadapt.artifacts import Checkpoint, Corpus
 from domadapt.components import EvalRequest, Evaluator, LiveModel, Side, Stage
-from domadapt.errors import DataError, MissingError
+from domadapt.errors import MissingError
 
 if TYPE_CHECKING:
     from domadapt.builtin.merging.search.candidates import Candidates
@@ -49,17 +49,13 @@ def check_memory(stage: Stage, checkpoint: Checkpoint) -> None:
 def load_network(checkpoint: Checkpoint) -> LiveModel:
     """A network of one's own to overwrite, as evaluators load it: fp32 on a CPU, bf16 on a GPU."""
     import torch
-    from transformers import AutoTokenizer
 
+    from domadapt.builtin.models.tokenizer import load_tokenizer
     from domadapt.builtin.models.weights import load_causal_lm
 
     gpu = torch.cuda.is_available()
     network = load_causal_lm(checkpoint.path, torch.bfloat16 if gpu else torch.float32)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{checkpoint.path}: no tokenizer that transformers can load ({error})") from error
-    return LiveModel(network.to("cuda" if gpu else "cpu").eval(), tokenizer)
+    return LiveModel(network.to("cuda" if gpu else "cpu").eval(), load_tokenizer(checkpoint.path))
 
 
 def fill(model: LiveModel, candidates: Candidates, point: Point) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 from domadapt.errors import DataError
 
-FILE = "tokenizer.model"
 LLAMA_3_RANKS = 128_000
 
 
@@ -57,15 +56,15 @@ def llama_3_special_tokens() -> list[str]:
     return [*named, *(f"<|reserved_special_token_{number}|>" for number in range(5, 251))]
 
 
-def load_ranks(folder: Path) -> Any:
-    """A fast tokenizer of transformers from the rank file in a folder.
+def load_ranks(file: Path) -> Any:
+    """A fast tokenizer of transformers from a rank file.
 
     Raises DataError when nothing says which tokens are special.
     """
     from transformers import PreTrainedTokenizerFast
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
-    ranks = read_ranks(folder / FILE)
+    ranks = read_ranks(file)
 
     class Converter(TikTokenConverter):  # type: ignore[misc]
         """transformers' own, with the ranks read here."""
@@ -74,16 +73,16 @@ def load_ranks(folder: Path) -> Any:
         def load_tiktoken_bpe(tiktoken_url: str) -> dict[bytes, int]:
             return ranks
 
-    special, settings = _special_tokens(folder, len(ranks))
-    made = Converter(vocab_file=str(folder / FILE), extra_special_tokens=special).converted()
+    special, settings = _special_tokens(file, len(ranks))
+    made = Converter(vocab_file=str(file), extra_special_tokens=special).converted()
     return PreTrainedTokenizerFast(tokenizer_object=made, **settings)
 
 
-def _special_tokens(folder: Path, num_ranks: int) -> tuple[list[str], dict[str, Any]]:
+def _special_tokens(ranks: Path, num_ranks: int) -> tuple[list[str], dict[str, Any]]:
     """Names of the tokens behind the ranks, in their order, and which of them begin and end a text."""
-    file = folder / "tokenizer_config.json"
+    file = ranks.with_name("tokenizer_config.json")
     config: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
-    template = folder / "chat_template.jinja"
+    template = ranks.with_name("chat_template.jinja")
     if template.is_file():
         config.setdefault("chat_template", template.read_text(encoding="utf-8"))
     settings = {
@@ -96,7 +95,7 @@ def _special_tokens(folder: Path, num_ranks: int) -> tuple[list[str], dict[str, 
         return [added.get(i, f"<|reserved_token_{i}|>") for i in ids], settings
     if num_ranks != LLAMA_3_RANKS:
         raise DataError(
-            f"{folder / FILE}: a rank file of {num_ranks} tokens (Llama-3's has {LLAMA_3_RANKS}) does not say which "
+            f"{ranks}: a rank file of {num_ranks} tokens (Llama-3's has {LLAMA_3_RANKS}) does not say which "
             "tokens are special; put the model's tokenizer.json or tokenizer_config.json beside it"
         )
     special = llama_3_special_tokens()

@@ -1,9 +1,9 @@
 """How fast a run was and what it took: tokens and floating-point operations a second, memory, disk.
 
-Operations are counted as 6 for each parameter and token plus 12 * layers * width * seq_len a token for attention
-(Chowdhery et al. 2022, arXiv 2204.02311, appendix B), of the forward and backward pass, over the whole training
-stage: start-up and held-out measurements are in the time, not in the count. MFU is the share of the rate of a large
-matrix product that the trainer measured on the same machine; without that measurement none is given.
+Operations are counted as by `adapt plan` (`domadapt.planning.flops`), as 6 for each parameter and token where it does
+not know the model's family, over the whole training stage: start-up and held-out measurements are in the time, not in
+the count. MFU is the share of the rate of a large matrix product that the trainer measured on the same machine; without
+that measurement none is given.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from domadapt.planning.flops import flops_rule_of_thumb
 from domadapt.report.numbers import count, duration, size
 
 Entry = Mapping[str, Any]
@@ -44,7 +45,8 @@ def _training(data: Entry, seconds: float | None, peak: float | None) -> Iterato
     yield "training", f"{count(tokens)} tokens in {duration(seconds)}", tokens
     yield "training speed, whole stage", f"{count(tokens / seconds)} tokens/s", tokens / seconds
     if parameters:
-        rate = tokens / seconds * operations_per_token(parameters, data["training"].get("shape"))
+        per_token = data["training"].get("flops_per_token") or flops_rule_of_thumb(parameters)
+        rate = tokens / seconds * per_token
         yield "training compute, whole stage", f"{_flops(rate)}/s", rate
         if peak:
             yield (
@@ -55,12 +57,6 @@ def _training(data: Entry, seconds: float | None, peak: float | None) -> Iterato
             return
         device = facts.get("device", "this machine")
         yield "share of peak (MFU)", f"not given: the peak of {device} is not known here", None
-
-
-def operations_per_token(parameters: float, shape: Entry | None) -> float:
-    """Floating-point operations of one training token. shape: layers, width (of all heads), seq_len."""
-    attention = 12 * shape["layers"] * shape["width"] * shape["seq_len"] if shape else 0
-    return 6 * parameters + attention
 
 
 def _flops(rate: float) -> str:

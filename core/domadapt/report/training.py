@@ -33,7 +33,7 @@ def training_data(results: RunResults) -> dict[str, Any] | None:
 
     steps: loss, lr, grad_norm and tokens by step, thinned.  evaluations: both held-out losses by step.
     probes: task, step, value, stderr, n.  checkpoints: steps at which the training state was saved.
-    stability: the dip of each curve, see `_stability`.  shape: layers, width and seq_len of the model.
+    stability: the dip of each curve, see `_stability`.  flops_per_token: None where the model's family is not known.
     Raises DataError for a line that is no JSON object with a step.
     """
     if results.tokens is None:
@@ -56,19 +56,19 @@ def training_data(results: RunResults) -> dict[str, Any] | None:
         ],
         "checkpoints": _checkpoints(results.recipe, max(steps, default=0)),
         "stability": _stability(evaluations, probes),
-        "shape": _shape(file.parent.parent / "config.json", results.tokens.plan["seq_len"]),
+        "flops_per_token": _flops_per_token(file.parent.parent, results.tokens.plan["seq_len"]),
     }
 
 
-def _shape(config: Path, seq_len: int) -> dict[str, int] | None:
-    """Layers, width of all heads together and window of the model, for counting operations; None when not stated."""
+def _flops_per_token(model: Path, seq_len: int) -> float | None:
+    """As `adapt plan` and the training count them; None for a model family that they do not know."""
+    from domadapt.planning.flops import flops_per_token
+    from domadapt.planning.shapes import read_shape
+
     try:
-        stated = json.loads(config.read_bytes())
-        layers, heads = stated["num_hidden_layers"], stated["num_attention_heads"]
-        width = heads * (stated.get("head_dim") or stated["hidden_size"] // heads)
-    except (OSError, ValueError, KeyError, TypeError):
+        return flops_per_token(read_shape(model), seq_len)
+    except DataError:
         return None
-    return {"layers": layers, "width": width, "seq_len": seq_len}
 
 
 def _records(file: Path) -> tuple[dict[int, Record], dict[int, Record], dict[tuple[str, int], Record]]:

@@ -137,7 +137,8 @@ def curves(checkpoint: Path, steps: int) -> None:
             lines.append({**probe, "probe_n": 300})
     (checkpoint / "training").mkdir()
     (checkpoint / "training" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    shape = {"num_hidden_layers": 4, "num_attention_heads": 4, "hidden_size": 128}
+    shape = {"model_type": "llama", "num_hidden_layers": 4, "num_attention_heads": 4, "hidden_size": 128}
+    shape |= {"intermediate_size": 352, "vocab_size": 2048, "tie_word_embeddings": True}
     (checkpoint / "config.json").write_text(json.dumps(shape))
 
 

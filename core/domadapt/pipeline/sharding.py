@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +39,8 @@ class Task:
     out: Path
     folder: str = field(default_factory=os.getcwd)
     """Where relative paths begin, on whatever machine."""
+    num_bytes: int = 0
+    """Of the text that it works on, for the progress; 0: not known."""
 
     @property
     def error(self) -> Path:
@@ -104,11 +107,23 @@ def _made_from(out: Path) -> str | None:
 
 
 def finished(tasks: Iterable[Task], executor: Executor, stage: Stage) -> Iterator[Task]:
-    """Each task when it is done, in their order. Raises what it failed with."""
+    """Each task when it is done, in their order. Raises what it failed with.
+
+    The progress has a rate and an end where all tasks are known beforehand, with their sizes.
+    """
+    known = tasks if isinstance(tasks, Sequence) else ()
+    whole, done_before = sum(task.num_bytes for task in known), {task.out for task in known if task.out.exists()}
+    started, done, worked = time.monotonic(), 0, 0
     for number, task in enumerate(executor.run(tasks, stage), 1):
         if not task.out.exists():
             raise failure(task, stage.name)
-        stage.progress(number, number, "shards")
+        done += task.num_bytes
+        if whole:
+            worked += 0 if task.out in done_before else task.num_bytes
+            rate = worked / 1e6 / max(time.monotonic() - started, 1e-3)
+            stage.progress(round(done / 1e6, 1), round(whole / 1e6, 1), "MB", **{"MB/s": float(f"{rate:.3g}")})
+        else:
+            stage.progress(number, len(known) or number, "shards")
         yield task
 
 

@@ -165,6 +165,9 @@ def test_shards_are_the_documents_in_their_order(
     routes = work.routes.facts()
     assert sum(routes["shards"].values()) == 2
     assert routes["probe"]["differing"] == 0
+    told = [event for event in stage.facts["events"] if event["kind"] == "progress"]
+    assert [event["unit"] for event in told] == ["MB", "MB"]  # a shard a split
+    assert all(event["done"] == event["total"] and event["MB/s"] >= 0 for event in told)
 
 
 def test_a_shard_that_is_done_is_not_done_again_and_another_tokenizer_has_shards_of_its_own(

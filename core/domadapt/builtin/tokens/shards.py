@@ -125,7 +125,8 @@ class Shards:
             for first, last, num_bytes in pieces_of(file):
                 size += num_bytes
                 work = partial(tokenize_piece, self.how, first, last)
-                tasks.append(Task(work, file.resolve(), folder / f"{file.stem}-{first:05d}"))
+                out = folder / f"{file.stem}-{first:05d}"
+                tasks.append(Task(work, file.resolve(), out, num_bytes=num_bytes))
         sources: dict[str, None] = {}
         for task in finished(tasks, self.executor or self._own(size), self.stage):
             told = json.loads((task.out / ROUTE).read_bytes())

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PACKAGE = "domadapt.builtin.cleaning.minhash"
-KERNELS = KernelModule("minhash", f"{PACKAGE}.kernels", uses=(f"{PACKAGE}.arithmetic",))
+KERNELS = KernelModule("minhash", f"{PACKAGE}.kernels", uses=(f"{PACKAGE}.arithmetic", "domadapt.builtin.views"))
 FEW = 64 << 10
 """Bytes of text below which another thread does not pay."""
 MOST_FULL = 0.75

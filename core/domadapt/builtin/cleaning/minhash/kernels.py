@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
@@ -28,16 +27,7 @@ from domadapt.builtin.cleaning.minhash.arithmetic import (
     SPREAD,
     WORD,
 )
-
-inlined = numba.njit(error_model="numpy")
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _pointer(context: Any, address: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.int64), code
+from domadapt.builtin.views import bytes_at, entries_at, inlined, longs_at, words_at
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -63,26 +53,6 @@ def _prefetch(context: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64), code
-
-
-@inlined
-def _bytes_at(address, count):  # type: ignore[no-untyped-def]
-    return numba.carray(_pointer(address), count, np.uint8)
-
-
-@inlined
-def _longs_at(address, count):  # type: ignore[no-untyped-def]
-    return numba.carray(_pointer(address), count, np.int64)
-
-
-@inlined
-def _words_at(address, count):  # type: ignore[no-untyped-def]
-    return numba.carray(_pointer(address), count, np.uint32)
-
-
-@inlined
-def _entries_at(address, count):  # type: ignore[no-untyped-def]
-    return numba.carray(_pointer(address), count, np.uint64)
 
 
 @inlined
@@ -131,18 +101,18 @@ def sign(  # type: ignore[no-untyped-def]
     [known], a character's lower case, 0 for one that is no part of a word.  words: of a shingle.  factors_at,
     summands_at: uint32 [hashes].  out_at: uint32 [all documents, hashes].  scratch_at: uint64 [words + BLOCK].
     """
-    starts, folded = _longs_at(starts_at, last + 1), _words_at(folded_at, known)
-    factors, summands = _words_at(factors_at, hashes), _words_at(summands_at, hashes)
-    ring, shingles = _entries_at(scratch_at, words), _words_at(scratch_at + 8 * words, BLOCK)
+    starts, folded = longs_at(starts_at, last + 1), words_at(folded_at, known)
+    factors, summands = words_at(factors_at, hashes), words_at(summands_at, hashes)
+    ring, shingles = entries_at(scratch_at, words), words_at(scratch_at + 8 * words, BLOCK)
     oldest = np.uint64(1)
     for _ in range(words):
         oldest *= WORD
     for document in range(first, last):
-        row = _words_at(out_at + 4 * hashes * document, hashes)
+        row = words_at(out_at + 4 * hashes * document, hashes)
         for i in range(hashes):
             row[i] = LARGEST
         size = starts[document + 1] - starts[document]
-        text = _bytes_at(text_at + starts[document], size)
+        text = bytes_at(text_at + starts[document], size)
         place, number, waiting, slot, shingle = 0, 0, 0, 0, np.uint64(0)
         while place < size:
             word, start, length = np.uint64(0), place, 0
@@ -203,13 +173,13 @@ def find(  # type: ignore[no-untyped-def]
     found_at: int64 [count], the first kept document that is near, -1 for one that is kept.
     """
     hashes = bands * rows
-    tables, sizes, chunks = _longs_at(tables_at, bands), _longs_at(sizes_at, bands), _longs_at(chunks_at, 1)
-    kept, found = _longs_at(kept_at, 1), _longs_at(found_at, count)
-    slots, keys = _longs_at(scratch_at, bands), _words_at(scratch_at + 8 * bands, bands)
-    short = _bytes_at(scratch_at + 12 * bands, hashes)
+    tables, sizes, chunks = longs_at(tables_at, bands), longs_at(sizes_at, bands), longs_at(chunks_at, 1)
+    kept, found = longs_at(kept_at, 1), longs_at(found_at, count)
+    slots, keys = longs_at(scratch_at, bands), words_at(scratch_at + 8 * bands, bands)
+    short = bytes_at(scratch_at + 12 * bands, hashes)
     mask = (1 << CHUNK_BITS) - 1
     for document in range(count):
-        row = _words_at(rows_at + 4 * hashes * document, hashes)
+        row = words_at(rows_at + 4 * hashes * document, hashes)
         for band in range(bands):
             value = np.uint64(0)
             for i in range(band * rows, band * rows + rows):
@@ -221,13 +191,13 @@ def find(  # type: ignore[no-untyped-def]
             short[i] = np.uint8(_multiply_add(SPREAD, row[i], np.uint32(0)) >> np.uint32(24))
         nearest, refused = np.int64(-1), np.int64(-1)
         for band in range(bands):
-            table, slot, key = _entries_at(tables[band], sizes[band]), slots[band], np.uint64(keys[band])
+            table, slot, key = entries_at(tables[band], sizes[band]), slots[band], np.uint64(keys[band])
             while table[slot] != 0:
                 if table[slot] >> np.uint64(32) == key:
                     number = np.int64(table[slot] & np.uint64(0xFFFFFFFF)) - np.int64(1)
                     if number != refused and (nearest < 0 or number < nearest):
                         place = chunks[number >> CHUNK_BITS] + hashes * (number & mask)
-                        if _agreeing(short, _bytes_at(place, hashes)) >= least:
+                        if _agreeing(short, bytes_at(place, hashes)) >= least:
                             nearest = number
                         else:
                             refused = number
@@ -238,16 +208,16 @@ def find(  # type: ignore[no-untyped-def]
             number = kept[0]
             kept[0] = number + 1
             for band in range(bands):
-                table = _entries_at(tables[band], sizes[band])
+                table = entries_at(tables[band], sizes[band])
                 table[slots[band]] = np.uint64(keys[band]) << np.uint64(32) | np.uint64(number + 1)
-            place = _bytes_at(chunks[number >> CHUNK_BITS] + hashes * (number & mask), hashes)
+            place = bytes_at(chunks[number >> CHUNK_BITS] + hashes * (number & mask), hashes)
             for i in range(hashes):
                 place[i] = short[i]
 
 
 def move(old_at, old_size, new_at, new_size):  # type: ignore[no-untyped-def]
     """Put the entries of a table into a larger, empty one."""
-    old, new = _entries_at(old_at, old_size), _entries_at(new_at, new_size)
+    old, new = entries_at(old_at, old_size), entries_at(new_at, new_size)
     for i in range(old_size):
         if old[i] != 0:
             slot = _slot(old[i] >> np.uint64(32), new_size)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from domadapt.builtin.merging.fast.instructions import (
@@ -16,11 +15,14 @@ from domadapt.builtin.merging.fast.instructions import (
     differing,
     from_half,
     high_half,
-    inlined,
     number_of,
     plus,
-    pointer,
     prefetch_line,
+)
+from domadapt.builtin.views import (
+    halves_at,
+    inlined,
+    reals_at,
 )
 
 BF16, F32 = 0, 1
@@ -64,13 +66,13 @@ def decode(address, code, start, block, rounded):  # type: ignore[no-untyped-def
     largest = np.uint32(0)
     if code == BF16:
         _prefetch(address + 2 * start, 2 * count)
-        halves = numba.carray(pointer(address + 2 * start), count, np.uint16)
+        halves = halves_at(address + 2 * start, count)
         for i in range(count):
             block[i] = from_half(halves[i])
             largest = max(largest, magnitude(block[i]))
     else:
         _prefetch(address + 4 * start, 4 * count)
-        words = numba.carray(pointer(address + 4 * start), count, np.float32)
+        words = reals_at(address + 4 * start, count)
         for i in range(count):
             block[i] = words[i]
             largest = max(largest, magnitude(block[i]))
@@ -86,13 +88,13 @@ def encode(block, address, code, start):  # type: ignore[no-untyped-def]
     count = len(block)
     largest = np.uint32(0)
     if code == BF16:
-        halves = numba.carray(pointer(address + 2 * start), count, np.uint16)
+        halves = halves_at(address + 2 * start, count)
         for i in range(count):
             halves[i] = high_half(block[i])
             largest = max(largest, magnitude(block[i]))
         # a NaN's payload may overflow in rounding: the unrounded number counts as well
         return max(largest, magnitude(to_bf16(number_of(largest))))
-    words = numba.carray(pointer(address + 4 * start), count, np.float32)
+    words = reals_at(address + 4 * start, count)
     for i in range(count):
         words[i] = block[i]
         largest = max(largest, magnitude(block[i]))
@@ -123,14 +125,14 @@ def _arithmetic(r: Any) -> tuple[Any, ...]:
         largest = np.uint32(0)
         if code == BF16:
             _prefetch(address + 2 * start, 2 * count)
-            halves = numba.carray(pointer(address + 2 * start), count, np.uint16)
+            halves = halves_at(address + 2 * start, count)
             for i in range(count):
                 entry = from_half(halves[i])
                 largest = max(largest, magnitude(entry))
                 block[i] = r(entry - base[i])
         else:
             _prefetch(address + 4 * start, 4 * count)
-            words = numba.carray(pointer(address + 4 * start), count, np.float32)
+            words = reals_at(address + 4 * start, count)
             for i in range(count):
                 entry = words[i]
                 largest = max(largest, magnitude(entry))

@@ -35,7 +35,9 @@ __all__ = ["Compiled", "NoKernels", "are_compiled", "load"]
 
 _FAST = "domadapt.builtin.merging.fast"
 KERNELS = KernelModule(
-    "merge", f"{_FAST}.kernels", uses=(f"{_FAST}.arithmetic", f"{_FAST}.instructions", f"{_FAST}.compiled")
+    "merge",
+    f"{_FAST}.kernels",
+    uses=(f"{_FAST}.arithmetic", f"{_FAST}.instructions", f"{_FAST}.compiled", "domadapt.builtin.views"),
 )
 
 

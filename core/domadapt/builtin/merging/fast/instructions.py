@@ -1,4 +1,4 @@
-"""What numba would do in 64 bits, or not at all, as LLVM's own instructions; memory by its address.
+"""What numba would do in 64 bits, or not at all, as LLVM's own instructions.
 
 numba widens its unsigned 32-bit arithmetic to 64 bits, which halves the speed of a vector, and cannot look at a
 number's bits. What asks something of a row of entries answers in one word, a bit for each, so that what is rare (an
@@ -9,28 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from domadapt.builtin.views import inlined
+
 ROW = 32
 """Entries that one word of flags stands for."""
 _WORD, _HALF = ir.IntType(32), ir.IntType(16)
 _ROW_OF_WORDS = ir.VectorType(_WORD, ROW)
-
-# error_model: a division by zero gives infinity, not an exception, and loops with divisions are vectorised
-inlined = numba.njit(error_model="numpy")
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def pointer(context: Any, address: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.int64), code
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -176,23 +166,3 @@ def first_set(context: Any, flags: Any) -> Any:
         return builder.zext(builder.cttz(arguments[0], ir.IntType(1)(1)), ir.IntType(64))
 
     return types.int64(types.uint32), code
-
-
-@inlined
-def longs(address, count):  # type: ignore[no-untyped-def]
-    return numba.carray(pointer(address), count, np.int64)
-
-
-@inlined
-def words_at(address, count):  # type: ignore[no-untyped-def]
-    return numba.carray(pointer(address), count, np.uint32)
-
-
-@inlined
-def reals(address, count):  # type: ignore[no-untyped-def]
-    return numba.carray(pointer(address), count, np.float32)
-
-
-@inlined
-def doubles(address, count):  # type: ignore[no-untyped-def]
-    return numba.carray(pointer(address), count, np.float64)

@@ -11,7 +11,6 @@ of Python or numba: `compiled` keeps its machine code and loads it without eithe
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from domadapt.builtin.merging.fast.arithmetic import (
@@ -39,19 +38,21 @@ from domadapt.builtin.merging.fast.instructions import (
     ROW,
     both,
     differing,
-    doubles,
     either,
     first_set,
     fused_add,
-    inlined,
-    longs,
     number_set,
-    pointer,
     prefetch_line,
-    reals,
     row_above,
     row_between,
     row_equal,
+)
+from domadapt.builtin.views import (
+    doubles_at,
+    entries_at,
+    inlined,
+    longs_at,
+    reals_at,
     words_at,
 )
 
@@ -88,8 +89,8 @@ def count_high(addresses, codes_at, models, size, rounded, table_at, scratch_at)
     addresses, codes_at: of base and the models.  table_at: uint32 [models, 4, 32768], added to: neighbours go to
     different rows, so that runs of equal magnitudes do not wait for each other.  scratch_at: fp32 [3 * BLOCK].
     """
-    inputs, codes = longs(addresses, models + 1), longs(codes_at, models + 1)
-    scratch, bin_block = reals(scratch_at, 2 * BLOCK), words_at(scratch_at + 8 * BLOCK, BLOCK)
+    inputs, codes = longs_at(addresses, models + 1), longs_at(codes_at, models + 1)
+    scratch, bin_block = reals_at(scratch_at, 2 * BLOCK), words_at(scratch_at + 8 * BLOCK, BLOCK)
     for start in range(0, size, BLOCK):
         count = min(BLOCK, size - start)
         base, delta, bins = scratch[:count], scratch[BLOCK : BLOCK + count], bin_block[:count]
@@ -118,8 +119,8 @@ def count_low(addresses, codes_at, size, rows, wanted_at, table_at, scratch_at):
     addresses, codes_at: of base and one model.  wanted_at: uint32 [rows], upper halves.  table_at: uint32
     [rows, 65536], added to.  scratch_at: fp32 [3 * BLOCK].
     """
-    inputs, codes, wanted = longs(addresses, 2), longs(codes_at, 2), words_at(wanted_at, rows)
-    scratch, bits_at = reals(scratch_at, 2 * BLOCK), scratch_at + 8 * BLOCK
+    inputs, codes, wanted = longs_at(addresses, 2), longs_at(codes_at, 2), words_at(wanted_at, rows)
+    scratch, bits_at = reals_at(scratch_at, 2 * BLOCK), scratch_at + 8 * BLOCK
     bit_block = words_at(bits_at, BLOCK)
     for start in range(0, size, BLOCK):
         count = min(BLOCK, size - start)
@@ -144,8 +145,8 @@ def sample(addresses, codes_at, models, runs, length, step, rounded, found_at, s
     addresses, codes_at: of base and the models.  length: at most a block.  found_at: uint32 [models, runs, length].
     scratch_at: fp32 [2 * length].
     """
-    inputs, codes = longs(addresses, models + 1), longs(codes_at, models + 1)
-    scratch, found = reals(scratch_at, 2 * length), words_at(found_at, models * runs * length)
+    inputs, codes = longs_at(addresses, models + 1), longs_at(codes_at, models + 1)
+    scratch, found = reals_at(scratch_at, 2 * length), words_at(found_at, models * runs * length)
     base, delta = scratch[:length], scratch[length:]
     for run in range(runs):
         start = run * step
@@ -172,9 +173,9 @@ def gather(  # type: ignore[no-untyped-def]
     the rest, in order; totals_at: int64 [models], how many (more than `room` when not all were kept).
     scratch_at: fp32 [3 * BLOCK].
     """
-    inputs, codes = longs(addresses, models + 1), longs(codes_at, models + 1)
-    totals = longs(totals_at, models)
-    scratch, bits_at = reals(scratch_at, 2 * BLOCK), scratch_at + 8 * BLOCK
+    inputs, codes = longs_at(addresses, models + 1), longs_at(codes_at, models + 1)
+    totals = longs_at(totals_at, models)
+    scratch, bits_at = reals_at(scratch_at, 2 * BLOCK), scratch_at + 8 * BLOCK
     bit_block = words_at(bits_at, BLOCK)
     for start in range(0, size, BLOCK):
         count = min(BLOCK, size - start)
@@ -182,8 +183,8 @@ def gather(  # type: ignore[no-untyped-def]
         decode(inputs[0], codes[0], start, base, rounded)
         for k in range(models):
             windows = words_at(windows_at + 8 * num_windows * k, 2 * num_windows)
-            above = longs(above_at + 8 * num_windows * k, num_windows)
-            equal = longs(equal_at + 8 * num_atoms * k, num_atoms)
+            above = longs_at(above_at + 8 * num_windows * k, num_windows)
+            equal = longs_at(equal_at + 8 * num_atoms * k, num_atoms)
             atoms = words_at(atoms_at + 4 * num_atoms * k, num_atoms)
             _base_and_delta(inputs, codes, k, start, base, delta, rounded)
             for i in range(count):
@@ -220,13 +221,13 @@ def kept_sums(  # type: ignore[no-untyped-def]
     was kept.  key: uint64 bits.  scratch_at: fp32 [4 * BLOCK].
     """
     inputs, codes, budget, lanes = (
-        longs(addresses, 2),
-        longs(codes_at, 2),
-        longs(budget_at, 1),
-        doubles(lanes_at, 128),
+        longs_at(addresses, 2),
+        longs_at(codes_at, 2),
+        longs_at(budget_at, 1),
+        doubles_at(lanes_at, 128),
     )
-    scratch, draws = reals(scratch_at, 3 * BLOCK), words_at(scratch_at + 12 * BLOCK, BLOCK)
-    words = numba.carray(pointer(scratch_at + 12 * BLOCK), BLOCK // 2, np.uint64)
+    scratch, draws = reals_at(scratch_at, 3 * BLOCK), words_at(scratch_at + 12 * BLOCK, BLOCK)
+    words = entries_at(scratch_at + 12 * BLOCK, BLOCK // 2)
     one, before, after = np.float32(1), lanes[:LANES], lanes[LANES:]
     for start in range(0, size, BLOCK):
         count = min(BLOCK, size - start)
@@ -259,17 +260,21 @@ def merge_deltas(  # type: ignore[no-untyped-def]
     largest_at: uint32 [models + 2], largest magnitude bits of each input and of the output.
     scratch_at: fp32 [(models + 6) * BLOCK].
     """
-    inputs, codes = longs(addresses, models + 1), longs(codes_at, models + 1)
-    modes, thresholds, budgets = longs(modes_at, models), words_at(thresholds_at, models), longs(budgets_at, models)
-    keys = numba.carray(pointer(keys_at), models, np.uint64)
-    cuts = numba.carray(pointer(cuts_at), models, np.uint64)
-    factors, weights, plan = reals(factors_at, models), reals(weights_at, models), reals(plan_at, 4)
+    inputs, codes = longs_at(addresses, models + 1), longs_at(codes_at, models + 1)
+    modes, thresholds, budgets = (
+        longs_at(modes_at, models),
+        words_at(thresholds_at, models),
+        longs_at(budgets_at, models),
+    )
+    keys = entries_at(keys_at, models)
+    cuts = entries_at(cuts_at, models)
+    factors, weights, plan = reals_at(factors_at, models), reals_at(weights_at, models), reals_at(plan_at, 4)
     elect, normalize, scale = plan[0] != 0, plan[1] != 0, plan[3]
     largest = words_at(largest_at, models + 2)
-    scratch = reals(scratch_at, 5 * BLOCK)
+    scratch = reals_at(scratch_at, 5 * BLOCK)
     draws = words_at(scratch_at + 20 * BLOCK, BLOCK)
-    words = numba.carray(pointer(scratch_at + 20 * BLOCK), BLOCK // 2, np.uint64)
-    kept_blocks = reals(scratch_at + 24 * BLOCK, models * BLOCK)
+    words = entries_at(scratch_at + 20 * BLOCK, BLOCK // 2)
+    kept_blocks = reals_at(scratch_at + 24 * BLOCK, models * BLOCK)
     for start in range(0, size, BLOCK):
         count = min(BLOCK, size - start)
         base, delta = scratch[:count], scratch[BLOCK : BLOCK + count]
@@ -324,8 +329,8 @@ def combine(  # type: ignore[no-untyped-def]
     last.  largest_at: uint32 [models + 1], largest magnitude bits of each model and of the output.
     scratch_at: fp32 [2 * BLOCK].
     """
-    inputs, codes, weights = longs(addresses, models), longs(codes_at, models), reals(weights_at, models + 1)
-    largest, scratch = words_at(largest_at, models + 1), reals(scratch_at, 2 * BLOCK)
+    inputs, codes, weights = longs_at(addresses, models), longs_at(codes_at, models), reals_at(weights_at, models + 1)
+    largest, scratch = words_at(largest_at, models + 1), reals_at(scratch_at, 2 * BLOCK)
     divisor = weights[models]
     first = np.float32(0) if fused else -np.float32(0)
     for start in range(0, size, BLOCK):
@@ -357,8 +362,8 @@ def products(addresses, codes_at, models, size, rounded, relative, lanes_at, scr
     The vectors are the models, or when `relative` their differences from the base, which then comes first in
     addresses and codes_at.  scratch_at: fp32 [(models + 1) * BLOCK].
     """
-    inputs, codes = longs(addresses, models + 1), longs(codes_at, models + 1)
-    scratch, blocks = reals(scratch_at, BLOCK), reals(scratch_at + 4 * BLOCK, models * BLOCK)
+    inputs, codes = longs_at(addresses, models + 1), longs_at(codes_at, models + 1)
+    scratch, blocks = reals_at(scratch_at, BLOCK), reals_at(scratch_at + 4 * BLOCK, models * BLOCK)
     for start in range(0, size, BLOCK):
         count = min(BLOCK, size - start)
         base = scratch[:count]
@@ -372,7 +377,7 @@ def products(addresses, codes_at, models, size, rounded, relative, lanes_at, scr
                 decode(inputs[k], codes[k], start, block, rounded)
         for j in range(models):
             for k in range(j, models):
-                sums = doubles(lanes_at + 8 * LANES * (models * j + k), LANES)
+                sums = doubles_at(lanes_at + 8 * LANES * (models * j + k), LANES)
                 left, right = blocks[j * BLOCK : j * BLOCK + count], blocks[k * BLOCK : k * BLOCK + count]
                 for row in range(0, count - count % LANES, LANES):
                     one, other = left[row : row + LANES], right[row : row + LANES]
@@ -388,8 +393,8 @@ def stock(addresses, codes_at, models, size, share_at, out, out_code, largest_at
     share_at: fp32 [1].  largest_at: uint32 [models + 2], largest magnitude bits of each input and of the output.
     scratch_at: fp32 [3 * BLOCK].
     """
-    inputs, codes, share = longs(addresses, models + 1), longs(codes_at, models + 1), reals(share_at, 1)[0]
-    largest, scratch = words_at(largest_at, models + 2), reals(scratch_at, 3 * BLOCK)
+    inputs, codes, share = longs_at(addresses, models + 1), longs_at(codes_at, models + 1), reals_at(share_at, 1)[0]
+    largest, scratch = words_at(largest_at, models + 2), reals_at(scratch_at, 3 * BLOCK)
     rest, number = np.float32(1) - share, np.float32(models)
     for start in range(0, size, BLOCK):
         count = min(BLOCK, size - start)

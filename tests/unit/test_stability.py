@@ -62,6 +62,17 @@ def test_a_curve_that_ends_below_its_start_ends_inside_the_dip() -> None:
     assert (wobble["inside"], wobble["recovered_at"]) == (False, 2)
 
 
+def test_a_loss_that_only_rises_is_not_called_a_stability_gap() -> None:
+    gap = stability_gap([0, 15, 30], [4.0, 4.5, 4.6], higher_is_better=False, name="the general loss")
+    assert (gap["found"], gap["inside"], gap["recovered_at"]) == (True, True, None)
+    assert gap["sentence"] == (
+        "the general loss rose by 0.6 from 4 at step 30, the last (noise unknown): it has not turned, so this is "
+        "forgetting, or a gap that still opens."
+    )
+    turned = stability_gap([0, 15, 30], [4.0, 4.6, 4.5], higher_is_better=False, name="the general loss")
+    assert turned["sentence"].startswith("Stability gap: the general loss rose by 0.6")
+
+
 def test_a_drop_within_the_noise_is_no_dip() -> None:
     """Two later points share 5 %: z(0.975) = 1.959964, times sqrt(2) * 0.03 = 0.0832."""
     errors = [0.03, 0.03, 0.03]

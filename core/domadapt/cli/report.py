@@ -29,11 +29,14 @@ COMPARISON = "compare.html"
 def command(runs: tuple[str, ...], as_json: bool, in_browser: bool, out: Path | None) -> None:
     """Print where the report of a run is, or write a page that lays several runs over each other.
 
-    RUN is the name of a run or its folder.
+    RUN is the name of a run or its folder, or that of an experiment.
 
     `adapt report sec-starter --open`
     `adapt report sec-a sec-b --out compare.html`
     """
+    if len(runs) == 1 and (experiment := _experiment(runs[0])) is not None:
+        _show_experiment(experiment, as_json=as_json, in_browser=in_browser)
+        return
     folders = [run_folder(run) for run in runs]
     reports = [read_report(folder) for folder in folders]
     if out is not None and len(runs) == 1:
@@ -43,6 +46,25 @@ def command(runs: tuple[str, ...], as_json: bool, in_browser: bool, out: Path | 
         print_json(reports[0] if len(runs) == 1 else named)
         return
     page = _own_page(folders[0], reports[0]) if len(runs) == 1 else _overlay(named, out or Path(COMPARISON))
+    console().print(str(page), soft_wrap=True)
+    if in_browser:
+        webbrowser.open(page.resolve().as_uri())
+
+
+def _experiment(name: str) -> Path | None:
+    """The page of an experiment given by its name or its folder."""
+    from domadapt.report.experiment import HTML_NAME as PAGE
+
+    pages = (folder / PAGE for folder in (runs_folder() / name, Path(name)))
+    return next((page for page in pages if page.is_file()), None)
+
+
+def _show_experiment(page: Path, *, as_json: bool, in_browser: bool) -> None:
+    from domadapt.report.experiment import JSON_NAME as DATA
+
+    if as_json:
+        print_json(json.loads((page.parent / DATA).read_bytes()))
+        return
     console().print(str(page), soft_wrap=True)
     if in_browser:
         webbrowser.open(page.resolve().as_uri())

@@ -139,6 +139,8 @@ def _sentence(
     if not gap["found"]:
         noise = "what its noise explains" if gap["noise"] is None else f"its noise of {gap['noise']:.3g}"
         return f"{size}, not more than {noise}: no stability gap is shown."
+    if gap["noise"] is None and gap["depth_at"] == steps[-1]:
+        return f"{size}, the last (noise unknown): it has not turned, so this is forgetting, or a gap that still opens."
     exceeds = "noise unknown" if gap["noise"] is None else f"noise explains {gap['noise']:.3g}"
     dip = f"Stability gap: {size} ({exceeds})"
     if not gap["inside"]:

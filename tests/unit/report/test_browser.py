@@ -20,7 +20,11 @@ from typing import Any
 import pytest
 
 from domadapt.report.build import write_report
+from domadapt.report.experiment import experiment_data
+from domadapt.report.experiment_page import render_experiment
 from domadapt.report.overlay import render_overlay
+
+from ..test_experiment import four_arms
 
 WIDTHS = {"phone": 390, "desktop": 1280}
 HEIGHT = 844
@@ -145,12 +149,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def pages(
     tmp_path_factory: pytest.TempPathFactory, default_data: Mapping[str, Any], sweep_data: Mapping[str, Any]
 ) -> dict[str, Path]:
-    """The pages by name: a run with two merges, one with 24, and both on top of each other."""
+    """The pages by name: a run with two merges, one with 24, both on top of each other, an experiment of four arms."""
     root = tmp_path_factory.mktemp("pages")
     for name, data in (("default", default_data), ("sweep", sweep_data)):
         write_report(data, root / name)
     (root / "overlay.html").write_text(render_overlay({"two": default_data, "many": sweep_data}), encoding="utf-8")
+    experiment = experiment_data(four_arms(root), name="sec-starter.replay")
+    (root / "experiment.html").write_text(render_experiment(experiment), encoding="utf-8")
     return {
+        "experiment": root / "experiment.html",
         "default": root / "default/report.html",
         "sweep": root / "sweep/report.html",
         "overlay": root / "overlay.html",
@@ -161,6 +168,7 @@ CHARTS = {
     "default": 2 + 4 + 1 + 3 + 1,  # scatters, ledgers, curves, two funnels and the sources, timeline
     "sweep": 2 + 4 + 1 + 3 + 1 + 8,  # and slices: two measures of four methods
     "overlay": 2 + 2 + 1,
+    "experiment": 2 + 2,  # the trade-off before and after merging, a probe and a held-out loss
 }
 
 

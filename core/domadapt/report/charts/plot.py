@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from domadapt.report.charts import svg
 
-WIDTH, HEIGHT = 700, 380
-LEFT, RIGHT, TOP, BOTTOM = 66, 130, 16, 54
+WIDTH, HEIGHT = 520, 320
+"""As wide as half a page: a chart that is drawn smaller has letters that nobody reads."""
+LEFT, RIGHT, TOP, BOTTOM = 60, 116, 16, 50
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _axes(x_scale: svg.Scale, y_scale: svg.Scale, x_title: str, y_title: str, lo
         y = y_scale(value)
         parts.append(svg.line(LEFT, y, WIDTH - RIGHT, y, "grid"))
         parts.append(svg.text(LEFT - 8, y + 4, svg.tick_text(value, heights), "tick", "end"))
-    parts.append(svg.text((LEFT + WIDTH - RIGHT) / 2, bottom + 42, x_title, "axis", "middle"))
+    parts.append(svg.text((LEFT + WIDTH - RIGHT) / 2, bottom + 40, x_title, "axis", "middle"))
     turned = f"translate(14 {(TOP + bottom) / 2:.0f}) rotate(-90)"
     return [*parts, svg.element("text", y_title, class_="axis", text_anchor="middle", transform=turned)]
 
@@ -115,7 +116,9 @@ def _power(exponent: float) -> str:
 def _rule(rule: Rule, x_scale: svg.Scale, y_scale: svg.Scale, logarithmic: bool) -> list[Markup]:
     if rule.x is not None:
         x = x_scale(_at(rule.x, logarithmic))
-        return [svg.line(x, TOP, x, HEIGHT - BOTTOM, "zero"), svg.text(x + 5, TOP + 11, rule.label, "band-name")]
+        beside, anchor = (x - 5, "end") if x > (LEFT + WIDTH - RIGHT) / 2 else (x + 5, None)  # never over a line's name
+        label = svg.text(beside, TOP + 11, rule.label, "band-name", anchor)
+        return [svg.line(x, TOP, x, HEIGHT - BOTTOM, "zero"), label]
     assert rule.y is not None
     y = y_scale(rule.y)
     return [

@@ -30,7 +30,8 @@ Role = Literal["base", "instruct", "cpt", "merged", "control"]
 def document_schema() -> pa.Schema:
     """The columns of a document, in every record batch that a source yields and every corpus shard.
 
-    id: unique in its source.  text: the document.  source: the component that read it.
+    id: unique in its source.  text: the document.  source: the component that read it, or what the
+    recipe calls this source.
     license: SPDX name or the publisher's words, "" when unknown.
     group: documents of one group (a company, a journal, a patent family) never lie on both sides of
     a held-out split.  meta: a JSON object with what the source knows about the document.

@@ -238,6 +238,11 @@ class MixRequest:
     temperature: float = 1.0
     schedule: Sequence[MixStage] = ()
     samples_per_step: int = 1
+    until: int | None = None
+    """Of an earlier mixture: the number of samples after which the training was stopped."""
+    earlier: Sequence[MixRequest] = ()
+    """Mixtures that the training had before, in order. Their samples up to `until` have been read: they come first, as
+    they came then, and what follows takes into account which windows they have used."""
 
     def side(self, part: str) -> Side:
         """The side of a part."""

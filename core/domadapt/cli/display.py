@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from domadapt.cli.frame import plain
@@ -51,8 +51,9 @@ class _Lines:
         elif kind == "start":
             self._shown, self._first = time.monotonic(), None
             self._print(stage, f"{data['action']}: {data['reason']}")
-        elif line := event_text(kind, data):
-            self._print(stage, line)
+        else:
+            for line in event_lines(kind, data):
+                self._print(stage, line)
 
     def _print(self, stage: str, text: str) -> None:
         print(f"{stage:<32} {plain(text)}", file=sys.stderr, flush=True)
@@ -92,10 +93,11 @@ class _Bars:
             self._progress.update(
                 self._task, total=data["total"], completed=data["done"], text=plain(progress_text(data))
             )
-        elif line := event_text(kind, data):
+        else:
             if kind == "done":
                 self._drop()
-            self._console.print(f"{stage:<32} {plain(line)}")
+            for line in event_lines(kind, data):
+                self._console.print(f"{stage:<32} {plain(line)}")
 
     def _drop(self) -> None:
         if self._task is not None:
@@ -108,6 +110,13 @@ def progress_text(data: Mapping[str, Any]) -> str:
     shown = {k: v for k, v in data.items() if k not in ("done", "total", "unit")}
     extra = "".join(f", {k} {_number(v)}" for k, v in shown.items())
     return f"{_number(data['done'])}/{_number(data['total'])} {data['unit']}{extra}"
+
+
+def event_lines(kind: str, data: Mapping[str, Any]) -> list[str]:
+    """The lines that an event deserves: one, none, or for a mixture in stages one for each of them too."""
+    stages: Sequence[Mapping[str, Any]] = data.get("stages", ()) if kind == "mixture" else ()
+    told = [_stage(one, before=one["mixture"] < stages[-1]["mixture"]) for one in stages]
+    return [line for line in (event_text(kind, data), *told) if line]
 
 
 def event_text(kind: str, data: Mapping[str, Any]) -> str:
@@ -133,6 +142,15 @@ def _asked(part: Mapping[str, Any]) -> str:
     asked, achieved = (f"{100 * part[key]:.4g}" for key in ("share_asked", "share_achieved"))
     told = "" if asked == achieved else f"asked {asked} %, "
     return f" ({told}{part['epochs']:.3g} epochs)"
+
+
+def _stage(stage: Mapping[str, Any], *, before: bool) -> str:
+    """What a stage of the mixture asked of each part, and what came, in windows.
+
+    before: whether it is of a mixture that the training had before it was stopped.
+    """
+    parts = ", ".join(f"{name} {p['windows']} ({p['asked']:.4g} asked)" for name, p in stage["parts"].items())
+    return f"  windows {stage['first'] + 1} to {stage['last']}{', before the stop' if before else ''}: {parts}"
 
 
 def _summary(facts: Mapping[str, Any]) -> str:

@@ -61,6 +61,7 @@ def command(
     machines = _machines(resolved, gpus, mfu, price)
     with _offline():
         prepared, missing = _prepared(resolved)
+        resolved = resolved if prepared is None else prepared.resolved
         figures, unknown = _figures(resolved, prepared, machines, days)
     if missing is not None and unknown is not None:
         raise missing
@@ -108,6 +109,7 @@ def _figures(
     from domadapt.planning.estimate import estimate
     from domadapt.planning.known import model_shape
     from domadapt.planning.measured import measured_here
+    from domadapt.planning.mixture import mixture_figures, sizes_of
     from domadapt.planning.training import training_of
 
     recipe, hook = resolved.recipe, resolved.loaded.registry.hook
@@ -120,10 +122,12 @@ def _figures(
     except (MissingError, DataError) as error:
         return [], error
     training = training_of(recipe, resolved.backend.config, shape)
-    measured = measured_here(prepared.run) if prepared is not None else None
+    run = None if prepared is None else prepared.run
     small = small_runs(recipe)
-    figures = estimate(training, machines, days=days, measured=measured)
-    return [*figures, *([] if small is None else [small.figure()])], None
+    figures = estimate(training, machines, days=days, measured=None if run is None else measured_here(run))
+    mixture = list(mixture_figures(recipe, None if run is None else sizes_of(run)))
+    behind = next(number for number, figure in enumerate(figures) if figure.key == "tokens") + 1
+    return [*figures[:behind], *mixture, *figures[behind:], *([] if small is None else [small.figure()])], None
 
 
 def _machines(resolved: ResolvedRecipe, gpus: str | None, mfu: float, price: float) -> Machines | None:
@@ -154,6 +158,8 @@ def _print(
     planned = prepared.run.plan(again) if prepared is not None else []
     values = describe_origins(resolved)
     called = resolved.recipe.name or resolved.recipe.domain
+    if prepared is not None and prepared.told:
+        say(prepared.told)
     if as_json:
         print_json(
             {

@@ -60,13 +60,24 @@ class Prepared:
     run: Run
     resolved: ResolvedRecipe
     name: str
+    told: str = ""
+    """What becomes of a training that was stopped with another mixture."""
 
 
 def prepare(
-    recipe: Path | None, domain: str | None, merge: Sequence[str], overrides: Sequence[str], name: str | None
+    recipe: Path | None,
+    domain: str | None,
+    merge: Sequence[str],
+    overrides: Sequence[str],
+    name: str | None,
+    *,
+    anew: bool = False,
 ) -> Prepared:
-    """Load and check everything, run nothing. Raises AdaptError with all that is wrong."""
-    return made_ready(choose(recipe, domain, merge, overrides, name))
+    """Load and check everything, run nothing. Raises AdaptError with all that is wrong.
+
+    anew: whether the training begins anew, whatever the run's folder has of it.
+    """
+    return made_ready(choose(recipe, domain, merge, overrides, name), anew=anew)
 
 
 def choose(
@@ -81,18 +92,27 @@ def choose(
     return resolve(loaded)
 
 
-def made_ready(resolved: ResolvedRecipe) -> Prepared:
-    """The run of a chosen recipe, with its models found and its documents' digests taken."""
+def made_ready(resolved: ResolvedRecipe, *, anew: bool = False) -> Prepared:
+    """The run of a chosen recipe, with its models found and its documents' digests taken.
+
+    A training that was stopped goes on with a changed mixture, unless it is to begin anew.
+    """
+    from domadapt.pipeline.earlier import with_earlier
     from domadapt.pipeline.graph import build_graph, check_requirements
     from domadapt.pipeline.reporting import add_report
+    from domadapt.pipeline.store import Store
 
     registry = resolved.loaded.registry
     called = resolved.recipe.name or resolved.recipe.domain
-    graph = build_graph(resolved, registry)
+    graph, told = build_graph(resolved, registry), ""
+    if not anew:
+        completed, told = with_earlier(resolved, graph, Store(runs_folder() / ".store"), runs_folder() / called)
+        if completed is not resolved:
+            resolved, graph = completed, build_graph(completed, registry)
     check_requirements(graph)
     add_report(graph, resolved, called)
     trackers = [cast("type[Tracker]", choice.cls)(choice.config) for choice in resolved.trackers]
     if missing := [f"track: {what}" for tracker in trackers for what in tracker.requirements()]:
         raise MissingError("\n".join(missing))
     run = Run(graph, registry, runs_folder(), called, resolved.recipe.seed, trackers)
-    return Prepared(run, resolved, called)
+    return Prepared(run, resolved, called, told)

@@ -103,7 +103,8 @@ def command(
         overrides = (*overrides, f"eval.controls={json.dumps(controls)}")
     if limit is not None:
         overrides = (*overrides, f"eval.limit={limit}")
-    prepared = prepare(recipe, domain, merge, overrides, name)
+    anew = fresh or (first or "").split(".")[0] in ("corpus", "tokens", "law", "train")
+    prepared = prepare(recipe, domain, merge, overrides, name, anew=anew)
     again = stages_again(prepared, first, fresh)
     if dry_run:
         from domadapt.cli.plan import print_plan
@@ -183,6 +184,8 @@ def make_stages(prepared: Prepared, again: list[str], only: Collection[str] | No
     _set_engine_environment()
     run, stop = prepared.run, StopFlag()
     _say_cost_of_law(prepared, again)
+    if prepared.told:
+        say(prepared.told)
     with run_lock(run.folder):
         _write(run.folder / "recipe.yaml", prepared.resolved.loaded.text)
         _write(run.folder / "recipe.lock.yaml", lock_text(prepared.resolved, lock_facts(prepared)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ def build_corpus(
     earlier: Corpus | None = None,
     max_reject_rate: float = 1.0,
     executor: Executor | None = None,
+    names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Read, clean, split and write one corpus into `out`; return its facts.
 
@@ -51,17 +52,19 @@ def build_corpus(
     earlier: the other side's finished corpus, whose documents cleaners that compare see first.
     max_reject_rate: largest share of a source's documents that may be unreadable.
     executor: who reads and cleans shards in parallel, None for nobody; the result is the same.
+    names: what the sources are called in the documents and accounts; none: as they are called themselves.
     Facts: funnel, sources (what became of each one's documents), documents and bytes per split, groups, rejected
     examples, and steps (what cleaners state) when there is any.
     Raises DataError when nothing is left, when there are too few groups to split or when a source rejects too much,
     StageError when documents are missing from the accounts.
     """
-    accounts = Accounts([source.name for source, _ in sources], [cleaner.name for cleaner in cleaners])
+    accounts = Accounts(names or [source.name for source, _ in sources], [cleaner.name for cleaner in cleaners])
     rejected: dict[str, list[str]] = {}
     cleaning.prepare(cleaners, benchmarks, stage)
     shards = Shards(executor, stage.scratch, stage) if executor is not None else None
     read = {"read": ShardedReading(sources, shards).read} if shards is not None else {}
     batches = cleaning.read_sources(sources, accounts, rejected, stage, max_reject_rate, **read)
+    batches = _named(batches, names) if names else batches
     batches = cleaning.clean(batches, cleaners, accounts, out / "waiting", earlier=earlier, shards=shards)
     temporary, groups, sizes_of_groups = out / "unsplit", dict[str, str](), Counter[str]()
     numbers = []
@@ -99,6 +102,15 @@ def build_corpus(
         "rejected_examples": rejected,
         **({"steps": stated} if stated else {}),
     }
+
+
+def _named(batches: Iterator[cleaning.Numbered], names: Sequence[str]) -> Iterator[cleaning.Numbered]:
+    """Documents that say which entry of the recipe they come from, where one component reads several."""
+    import pyarrow as pa
+
+    for number, batch in batches:
+        at, field = batch.schema.get_field_index("source"), batch.schema.field("source")
+        yield number, batch.set_column(at, field, pa.repeat(pa.scalar(names[number], field.type), batch.num_rows))
 
 
 def assign_splits(

@@ -157,9 +157,15 @@ def _add_corpora(graph: Graph, resolved: ResolvedRecipe) -> None:
             continue
         sources = [cast(Source, c.cls(c.config)) for c in choices]
         takes = list(resolved.takes[side])
+        names = _names(resolved, side)
         options = {
             "sources": [
-                {"options": _content_options(c), "content": _fingerprint(s, f"corpus.{side}.{number}"), "take": t}
+                {
+                    "options": _content_options(c),
+                    "content": _fingerprint(s, f"corpus.{side}.{number}"),
+                    "take": t,
+                    **({"name": names[number]} if names else {}),
+                }
                 for number, (c, s, t) in enumerate(zip(choices, sources, takes, strict=True))
             ],
             **cleaning,
@@ -177,10 +183,18 @@ def _add_corpora(graph: Graph, resolved: ResolvedRecipe) -> None:
                 options,
                 {earlier: earlier} if earlier in graph.nodes else {},
                 Corpus,
-                work.corpus(choices, takes, resolved.cleaners, recipe, benchmarks),
+                work.corpus(choices, takes, resolved.cleaners, recipe, benchmarks, names),
                 sources,
             )
         )
+
+
+def _names(resolved: ResolvedRecipe, side: Side) -> list[str]:
+    """What the sources of a side are called, where the recipe gives one of them a name."""
+    entries = getattr(resolved.recipe.corpus, side)
+    if not any(entry.name for entry in entries):
+        return []
+    return [entry.name or choice.cls.name for entry, choice in zip(entries, resolved.sources[side], strict=True)]
 
 
 def _cleaning_options(choices: Sequence[Choice], benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
@@ -228,13 +242,15 @@ def add_training(
     is used, None for all of it.
     """
     recipe = resolved.recipe
+    # small runs of a law have no past
+    mix = recipe.mix.model_copy(update={"earlier": []}) if label else recipe.mix
     samples_per_step, num_samples = training_size(recipe)
     corpora = {f"corpus.{side}": f"corpus.{side}" for side in resolved.sources if f"corpus.{side}" in graph.nodes}
     options: dict[str, Any] = {
-        "mix": recipe.mix.model_dump(mode="json", exclude={"tokens", "options"}),
+        "mix": mix.model_dump(mode="json", exclude={"tokens", "options"}),
         "mixer": _options(resolved.mixer),
         "num_samples": num_samples,
-        "samples_per_step": samples_per_step if num_samples is None or recipe.mix.schedule else None,
+        "samples_per_step": samples_per_step if num_samples is None or mix.schedule or mix.earlier else None,
         "seed": recipe.seed,
     }
     if recipe.train.objective == "sft":
@@ -251,7 +267,7 @@ def add_training(
             TokenStore,
             work.tokens(
                 resolved.mixer,
-                recipe.mix,
+                mix,
                 num_samples,
                 samples_per_step,
                 recipe.train.objective,

@@ -40,8 +40,9 @@ def corpus(
     cleaners: Sequence[Choice],
     recipe: CorpusRecipe,
     benchmarks: Sequence[Benchmark] = (),
+    names: Sequence[str] = (),
 ) -> Work:
-    """Read, clean and split the documents of one side. benchmarks: those of the recipe."""
+    """Read, clean and split the documents of one side. benchmarks: those of the recipe.  names: of the sources."""
 
     def run(stage: Stage, inputs: Mapping[str, Any], out: Path) -> dict[str, Any]:
         from domadapt.builtin.executors import open_executor
@@ -57,6 +58,7 @@ def corpus(
             earlier=inputs.get("corpus.domain"),
             max_reject_rate=recipe.max_reject_rate,
             executor=open_executor(recipe),
+            names=names,
         )
 
     return run

@@ -78,6 +78,8 @@ class Training:
 
 def training_of(recipe: Recipe, options: BaseModel, shape: ModelShape) -> Training:
     """The training of a recipe. options: of its backend."""
+    from domadapt.planning.mixture import mean_replay
+
     samples = max(1, recipe.train.batch_tokens // recipe.mix.seq_len)
     per_step = samples * recipe.mix.seq_len
     if recipe.train.steps is not None:
@@ -88,7 +90,7 @@ def training_of(recipe: Recipe, options: BaseModel, shape: ModelShape) -> Traini
         shape=shape,
         batch=Batch(recipe.mix.seq_len, samples, min(recipe.train.micro_batch, samples)),
         tokens=tokens,
-        replay=recipe.mix.share,
+        replay=mean_replay(recipe),
         autocast=recipe.train.precision == "bf16",
         recompute=getattr(options, "gradient_checkpointing", False),
         splits_model=hasattr(options, "tensor_parallel"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
+from domadapt.recipe.mixtures import asks_general, mixture_problems
 from domadapt.recipe.problems import SECRET, Problem
 from domadapt.recipe.schema import Recipe
 from domadapt.recipe.tree import CORE_DEFAULT, Location, Node, dotted
@@ -18,7 +19,7 @@ def contradictions(recipe: Recipe, root: Node) -> list[Problem]:
 
     return [
         Problem(at(*location).origin, message)
-        for check in (_models, _corpus, _amounts, _schedule, _evaluation, _controls)
+        for check in (_models, _corpus, _amounts, mixture_problems, _schedule, _evaluation, _controls)
         for location, message in check(recipe, root)
     ]
 
@@ -54,9 +55,13 @@ def _corpus(recipe: Recipe, root: Node) -> _Found:
     if recipe.corpus.general:
         return
     needs, instead = [], []
-    if recipe.mix.share > 0 and recipe.train.checkpoint is None:
-        needs.append(f"mix.replay is {recipe.mix.replay}{_by_default(root, 'mix', 'replay')}")
-        instead.append("mix.replay: 0")
+    if asks_general(recipe.mix) and recipe.train.checkpoint is None:
+        if any(stage.replay for stage in recipe.mix.schedule):
+            needs.append("mix.schedule has stages with general text")
+            instead.append("replay: 0 in every stage")
+        else:
+            needs.append(f"mix.replay is {recipe.mix.replay}{_by_default(root, 'mix', 'replay')}")
+            instead.append("mix.replay: 0")
     if recipe.eval.perplexity:
         needs.append(f"eval.perplexity is true{_by_default(root, 'eval', 'perplexity')}")
         instead.append("eval.perplexity: false")

@@ -31,6 +31,7 @@ _COUNT = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _COUNT_WANTED = "wanted a count such as 20000, 500M or 1.5B"
 _RUN_NAME = "[a-z0-9][a-z0-9._-]{0,63}"
+_SOURCE_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*\.(?:partial|tmp)?")
 _LARGEST = 2**63
 
@@ -93,6 +94,13 @@ def parse_run_name(value: str) -> str:
     return value
 
 
+def parse_source_name(value: str) -> str:
+    """Check the name of a source, which becomes part of file names. Raises ValueError for anything but a short word."""
+    if not re.fullmatch(_SOURCE_NAME, value):
+        raise ValueError("wanted a name of at most 64 letters, digits, '.', '_' and '-', such as annual-reports")
+    return value
+
+
 def _named_step(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
 
@@ -139,6 +147,9 @@ SlurmTime = Annotated[
     Field(pattern=r"^([0-9]+-)?[0-9]+(:[0-9]{1,2}){0,2}$"),
 ]
 RunName = Annotated[str, AfterValidator(parse_run_name), Field(json_schema_extra={"pattern": f"^{_RUN_NAME}$"})]
+SourceName = Annotated[
+    str, AfterValidator(parse_source_name), Field(json_schema_extra={"pattern": f"^{_SOURCE_NAME}$"})
+]
 Names = Annotated[
     list[str], BeforeValidator(_listed, json_schema_input_type=list[str] | str), AfterValidator(_distinct)
 ]
@@ -178,6 +189,9 @@ class CorpusSource(Section):
 
     source: str
     """Name of a source component (`adapt plugins`)."""
+    name: SourceName | None = None
+    """What this source is called in `mix.sources`, in the accounts and in the report: two folders read by `files` are
+    told apart by it. Default: as its component."""
     take: Count | None = None
     """At most so many documents, the first ones in the source's order. Default: all."""
     options: Options = {}
@@ -313,6 +327,23 @@ class MixStage(Section):
         return self
 
 
+class MixEarlier(Section):
+    """A mixture that the training had before, until it was stopped. What is not said here is as `mix` says."""
+
+    until_step: Count
+    """The optimizer step at which the training was stopped."""
+    steps: Count
+    """Optimizer steps of the whole training as it was planned then."""
+    replay: ReplayShare
+    """Share of general tokens, as in `mix`; so are the others."""
+    sources: dict[str, MixSource] = {}
+    """How much of which source."""
+    temperature: Decimal = Field(default=1.0, ge=1)
+    """How sources without a weight count."""
+    schedule: list[MixStage] = []
+    """Stages of the training as it was planned then."""
+
+
 def _law_or_share(value: object) -> str:
     return "law" if value == "law" else "share"
 
@@ -373,6 +404,9 @@ class Mix(Section):
     (Conneau et al. 2020, arXiv 1911.02116, alpha = 1 / temperature). Above 1 every source is a part of its own."""
     schedule: list[MixStage] = []
     """Stages with mixtures of their own: {until, replay, subset, weights}."""
+    earlier: list[MixEarlier] = []
+    """Mixtures that the training had before it was stopped and went on with this one. adapt writes them into
+    recipe.lock.yaml, so that the lock file alone repeats the run."""
     options: Options = {}
     """Options of the mixer."""
 
@@ -382,10 +416,12 @@ class Mix(Section):
         return self.replay if self.replay != "law" else self.law.shares[len(self.law.shares) // 2]
 
     @model_serializer(mode="wrap")
-    def _without_idle_law(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_idle(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = dump(self)
         if self.replay != "law":  # it counts in no key and stands in no lock file
             values.pop("law", None)
+        if not self.earlier:
+            values.pop("earlier", None)
         return values
 
 

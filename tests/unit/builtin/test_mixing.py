@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from domadapt.builtin.mixing.placing import place
 from domadapt.builtin.mixing.replay import ReplayMixer
+from domadapt.builtin.mixing.targets import stretches
 from domadapt.components import MixRequest, Side
 from domadapt.errors import DataError
 from domadapt.recipe.schema import MixSource, MixStage
@@ -77,7 +80,7 @@ shares = st.lists(st.floats(0.001, 1.0), min_size=2, max_size=6)
 @given(shares, st.integers(1, 400))
 def test_no_part_is_ever_a_window_off_what_is_wanted(weights: list[float], total: int) -> None:
     wanted = np.array(weights) / sum(weights)
-    order = place([total], len(weights), lambda part: wanted[part] * np.arange(1, total + 1))
+    order = place(total, len(weights), lambda part: wanted[part] * np.arange(1, total + 1))
     for part, share in enumerate(wanted):
         after = np.cumsum(order == part)
         assert (abs(after - share * np.arange(1, total + 1)) < 1 + 1e-6).all()
@@ -87,50 +90,126 @@ def test_no_part_is_ever_a_window_off_what_is_wanted(weights: list[float], total
 @given(st.lists(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3), min_size=5, max_size=80))
 def test_shares_that_change_with_every_sample_are_followed_to_a_window(rows: list[list[float]]) -> None:
     wanted = np.cumsum([np.array(row) / sum(row) if sum(row) else np.full(3, 1 / 3) for row in rows], axis=0)
-    order = place([len(rows)], 3, lambda part: wanted[:, part])
+    order = place(len(rows), 3, lambda part: wanted[:, part])
     for part in range(3):
         assert (abs(np.cumsum(order == part) - wanted[:, part]) < 1 + 1e-6).all()
 
 
 sizes = st.tuples(st.integers(3, 40), st.integers(3, 40), st.integers(3, 40))
 replays = st.floats(0.0, 0.9)
+weights_of_two = st.lists(st.floats(0.1, 9.0), min_size=2, max_size=2)
 
 
 @fixed
-@given(
-    sizes,
-    st.integers(1, 150),
-    st.integers(1, 149),
-    replays,
-    replays,
-    st.lists(st.floats(0.1, 9.0), min_size=2, max_size=2),
-)
-def test_changed_weights_neither_lose_nor_repeat_a_sample(
-    available: tuple[int, int, int], total: int, step: int, before: float, after: float, weights: list[float]
+@given(sizes, st.lists(st.tuples(replays, replays, weights_of_two), min_size=2, max_size=4), st.integers(40, 300))
+def test_stages_of_three_parts_are_within_a_window_after_every_sample(
+    available: tuple[int, int, int], stages: list[tuple[float, float, list[float]]], total: int
 ) -> None:
     names = ["domain.a", "domain.b", "general"]
-    parts = dict(zip(names, available, strict=True))
-    step = min(step, total)
-    plain = order_of(parts, total, replay=before)
-    changed = order_of(
-        parts,
-        total,
-        replay=before,
-        schedule=[{"until_step": step}, {"replay": after, "weights": dict(zip(names, weights, strict=False))}],
-    )
-    assert (changed[:step] == plain[:step]).all()
-    wanted = [(1 - before) * available[0] / (available[0] + available[1]), 0.0, before]
-    wanted[1] = 1 - wanted[0] - wanted[2]
-    later = [(1 - after) * weight / sum(weights) for weight in weights] + [after]
-    for part in range(3):
-        asked = wanted[part] * step + later[part] * (total - step)
-        assert abs((changed[:, 0] == part).sum() - asked) < 2
+    schedule = [
+        {"until": (n + 1) / len(stages), "replay": [first, last], "weights": dict(zip(names, weights, strict=False))}
+        for n, (first, last, weights) in enumerate(stages)
+    ]
+    del schedule[-1]["until"]
+    request = ask(dict(zip(names, available, strict=True)), total, schedule=schedule)
+    order = ReplayMixer().order(request)
+    (stretch,) = stretches(request)
+    for number, name in enumerate(names):
+        assert (abs(np.cumsum(order[:, 0] == number) - stretch.wanted(name)) < 1 + 1e-6).all()
+
+
+def after_a_stop(before: MixRequest, samples: int, **now: Any) -> MixRequest:
+    """A training that was stopped after so many samples goes on with other shares."""
+    asked = ask(dict(before.available), now.pop("total", before.num_samples), **now)
+    told = [*before.earlier, replace(before, until=samples, earlier=())]
+    return replace(asked, earlier=[replace(one, available=asked.available) for one in told])
+
+
+def uses_are_even(order: np.ndarray, available: Sequence[int]) -> None:
     for number, windows in enumerate(available):
-        uses = Counter(changed[changed[:, 0] == number, 1].tolist())
+        uses = Counter(order[order[:, 0] == number, 1].tolist())
         whole, rest = divmod(sum(uses.values()), windows)
         # every window equally often, but for the one more of those that a last pass has begun with
         assert all(uses[window] in (whole, whole + 1) for window in range(windows))
         assert sum(count == whole + 1 for count in uses.values()) == rest
+
+
+@fixed
+@given(sizes, st.integers(1, 150), st.integers(1, 149), st.integers(0, 90), replays, replays, weights_of_two)
+def test_changed_weights_neither_lose_nor_repeat_a_sample(
+    available: tuple[int, int, int],
+    total: int,
+    step: int,
+    longer: int,
+    before: float,
+    after: float,
+    weights: list[float],
+) -> None:
+    names = ["domain.a", "domain.b", "general"]
+    parts = dict(zip(names, available, strict=True))
+    step = min(step, total)
+    first = ask(parts, total, replay=before, sources={"domain.a": {"epochs": 0.01}})
+    sources = {name: {"weight": weight} for name, weight in zip(names, weights, strict=False)}
+    request = after_a_stop(first, step, total=total + longer, replay=after, sources=sources)
+    plain, changed = ReplayMixer().order(first), ReplayMixer().order(request)
+    assert (changed[:step] == plain[:step]).all()
+    uses_are_even(changed, available)
+    later = [(1 - after) * weight / sum(weights) for weight in weights] + [after]
+    (one, two) = stretches(request)
+    for part, name in enumerate(names):
+        asked = one.wanted(name)[step - 1] + later[part] * (total + longer - step)
+        assert two.wanted(name)[-1] == pytest.approx(asked)
+        had = np.cumsum(changed[:, 0] == part) - two.wanted(name)
+        assert had.min() > -2
+        assert had.max() < 1
+
+
+@fixed
+@given(
+    st.tuples(st.integers(3, 40), st.integers(3, 40)),
+    st.lists(st.tuples(st.integers(1, 80), replays), min_size=2, max_size=5),
+)
+def test_shares_of_two_parts_that_change_at_every_stop_stay_within_a_window_of_what_was_asked(
+    available: tuple[int, int], stretches_of: list[tuple[int, float]]
+) -> None:
+    parts = dict(zip(["domain", "general"], available, strict=True))
+    total, stopped = sum(length for length, _ in stretches_of), 0
+    request = ask(parts, total, replay=stretches_of[0][1])
+    read = ReplayMixer().order(request)
+    for (length, _), (_, replay) in itertools.pairwise(stretches_of):
+        stopped += length
+        request = after_a_stop(request, stopped, replay=replay)
+        order = ReplayMixer().order(request)
+        assert (order[:stopped] == read[:stopped]).all()
+        read = order
+    wanted = np.cumsum(np.repeat([share for _, share in stretches_of], [length for length, _ in stretches_of]))
+    had = np.cumsum(read[:, 0] == 1) - wanted
+    assert (abs(had) < 1 + 1e-6).all()
+    for length in range(1, total):  # and so is every stretch of it, from any sample to any other
+        assert (abs(had[length:] - had[:-length]) < 1 + 1e-6).all()
+    uses_are_even(read, available)
+
+
+def test_a_subset_goes_on_in_its_pass_after_a_stop() -> None:
+    parts = {"domain": 100, "general": 50}
+    schedule = [{"until": 0.5, "subset": 0.2}, {}]
+    first = ask(parts, 200, replay=0.1, schedule=schedule)
+    request = after_a_stop(first, 60, replay=0.5, schedule=schedule)
+    order = ReplayMixer().order(request)
+    assert (order[:60] == ReplayMixer().order(first)[:60]).all()
+    shown = Counter(order[:100][order[:100, 0] == 0, 1].tolist())
+    assert len(shown) == 20
+    assert max(shown.values()) - min(shown.values()) <= 1
+    plain = ask(parts, 200)
+    request = after_a_stop(plain, 10, schedule=[{"until": 0.1, "subset": 0.2}, {}])
+    subset = ReplayMixer().order(request)[:20, 1]
+    assert len(set(subset.tolist())) == 20, "what was read before the subset was asked for comes last in it"
+
+
+def test_a_training_cannot_end_before_it_was_stopped() -> None:
+    first = ask({"domain": 40}, 100)
+    with pytest.raises(DataError, match=r"stopped after 60 windows, the mixture after it ends after 50 of 50"):
+        ReplayMixer().order(after_a_stop(first, 60, total=50))
 
 
 @fixed
@@ -200,5 +279,5 @@ def test_stages_out_of_order_and_too_long_ones_are_refused() -> None:
         order_of({"domain": 100}, 100, schedule=[{"until": 0.5}, {"until": 0.3}, {}])
     with pytest.raises(DataError, match=r"mix\.schedule\[0\]: it ends after 400 windows, .* the training after 100"):
         order_of({"domain": 100}, 100, samples_per_step=4, schedule=[{"until_step": 100}, {}])
-    with pytest.raises(DataError, match=r"mix\.schedule\[0\]: 50 windows of domain text wanted of a subset of 10"):
+    with pytest.raises(DataError, match=r"mix\.schedule: 50 windows of domain text wanted of a subset of 0\.1, 10"):
         order_of({"domain": 100}, 100, schedule=[{"until": 0.5, "subset": 0.1}, {}], max_epochs=4.0)

@@ -22,6 +22,7 @@ MakeCorpus = Callable[..., Corpus]
 MakeTokens = Callable[..., TokenStore]
 MakeStage = Callable[..., Stage]
 PER_STEP, STEPS = 4, 10
+EARLIER = {"until_step": 5, "steps": STEPS, "replay": 0.25}
 SETTINGS = {
     "batch_tokens": 64, "micro_batch": 4, "lr": 1e-3, "precision": "fp32", "checkpoint_every": 3, "eval_every": 100,
 }  # fmt: skip
@@ -35,7 +36,8 @@ def mixed(make_corpus: MakeCorpus, make_tokens: MakeTokens) -> Callable[..., Tok
 
     def make(**mix: Any) -> TokenStore:
         return make_tokens(
-            {"domain": domain, "general": general}, num_samples=40, samples_per_step=PER_STEP, max_epochs=99, **mix
+            {"domain": domain, "general": general},
+            **{"num_samples": 40, "samples_per_step": PER_STEP, "max_epochs": 99, **mix},
         )
 
     return make
@@ -68,7 +70,7 @@ def test_changed_shares_go_on_from_the_step_at_which_the_training_was_stopped(
 ) -> None:
     before = mixed(replay=0.25)
     stopped_at(5, request(tiny_model, before), make_stage("before"), tmp_path / "a")
-    after = mixed(replay=0.25, schedule=[{"until_step": 5}, {"replay": 0.5}])
+    after = mixed(replay=0.5, earlier=[EARLIER])
     stage = make_stage("after")
     events = trained(request(tiny_model, after), stage, tmp_path / "b")
     assert [e["step"] for e in events if e["kind"] == "taken_over"] == [5]
@@ -85,6 +87,8 @@ def test_changed_shares_go_on_from_the_step_at_which_the_training_was_stopped(
         assert max(uses.values()) - min(uses.values()) <= 1
     shares = [part["windows_used"] for part in after.plan["parts"]]
     assert shares == [15 + 10, 5 + 10]
+    told = [(one["mixture"], one["first"], one["last"], one["parts"]["general"]) for one in after.plan["stages"]]
+    assert told == [(0, 0, 20, {"asked": 5.0, "windows": 5}), (1, 20, 40, {"asked": 10.0, "windows": 10})]
 
 
 def test_a_mixture_that_began_otherwise_or_another_training_is_not_taken_over(
@@ -92,23 +96,42 @@ def test_a_mixture_that_began_otherwise_or_another_training_is_not_taken_over(
 ) -> None:
     before = mixed(replay=0.25)
     stopped_at(3, request(tiny_model, before), make_stage("before"), tmp_path / "a")
-    other_mixture, threads = mixed(replay=0.5), TorchOptions(threads=1)
-    stage = make_stage("otherwise")
-    take_over(request(tiny_model, other_mixture), threads, stage)
-    assert not list(stage.scratch.glob("step-*"))
-    (told,) = stage.facts["events"]
-    assert "begin mix.schedule with its shares and until_step: 3" in told["message"]
-
-    same_windows = mixed(replay=0.25, schedule=[{"until_step": 3}, {"replay": 0.5}])
-    for name, asked, options in (
+    threads = TorchOptions(threads=1)
+    same_windows = mixed(replay=0.5, earlier=[{**EARLIER, "until_step": 3}])
+    asked = request(tiny_model, same_windows)
+    for name, other, options in (
+        ("windows", request(tiny_model, mixed(replay=0.5)), threads),
         ("rate", request(tiny_model, same_windows, lr=2e-3), threads),
-        ("start", replace(request(tiny_model, same_windows), start=replace(tiny_model, digest="other")), threads),
-        ("options", request(tiny_model, same_windows), TorchOptions(threads=1, lora_rank=2)),
+        ("start", replace(asked, start=replace(tiny_model, digest="other")), threads),
+        ("options", asked, TorchOptions(threads=1, lora_rank=2)),
+        ("length", replace(asked, num_steps=20), threads),
+        ("stopped later", replace(asked, num_steps=2), threads),
     ):
         stage = make_stage(name)
-        take_over(asked, options, stage)
-        assert not list(stage.scratch.glob("step-*"))
+        take_over(other, options, stage)
+        assert not list(stage.scratch.glob("step-*")), name
         assert stage.facts["events"] == []
+    stage = make_stage("same")
+    take_over(asked, threads, stage)
+    assert [e["step"] for e in stage.facts["events"]] == [3]
+
+
+def test_a_training_is_made_longer_where_its_rates_so_far_do_not_depend_on_its_length(
+    tmp_path: Path, tiny_model: Checkpoint, mixed: Callable[..., TokenStore], make_stage: MakeStage
+) -> None:
+    constant = {"schedule": "constant", "warmup": 0.1}
+    stopped_at(5, request(tiny_model, mixed(replay=0.25), **constant), make_stage("before"), tmp_path / "a")
+    longer = mixed(replay=0.5, earlier=[EARLIER], num_samples=20 * PER_STEP)
+    cut, stage = request(tiny_model, longer, schedule="constant", warmup=0.05), make_stage("after")
+    trained(replace(cut, num_steps=20), stage, tmp_path / "b")
+    assert [e["step"] for e in stage.facts["events"] if e["kind"] == "resumed"] == [5]
+    lines = [json.loads(line) for line in (tmp_path / "b" / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["lr"] for line in lines if "lr" in line] == [1e-3] * 20
+
+    twice_as_slow = request(tiny_model, longer, schedule="constant", warmup=0.1)
+    stage = make_stage("other warm-up")
+    take_over(replace(twice_as_slow, num_steps=20), TorchOptions(threads=1), stage)
+    assert stage.facts["events"] == []
 
 
 def test_a_training_with_checkpoints_of_its_own_keeps_them(

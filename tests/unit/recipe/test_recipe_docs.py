@@ -28,7 +28,7 @@ def schema_keys(section: type[BaseModel], at: str = "") -> dict[str, Any]:
         keys[f"{at}{key}"] = field.get_default()
         items = [a for a in get_args(annotation) for a in (*get_args(a), a) if isinstance(a, type)]
         for item in items:
-            if issubclass(item, BaseModel) and key != "general":  # as `domain`
+            if issubclass(item, BaseModel) and key not in ("general", "earlier"):  # as `domain`, `mix`
                 keys |= schema_keys(item, f"{at}{key}[]." if get_origin(annotation) is list else f"{at}{key}.")
     return keys
 

@@ -116,17 +116,13 @@ _OVERRIDES = st.fixed_dictionaries(
 
 
 @given(_OVERRIDES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150, derandomize=True)
 def test_whatever_was_set_comes_back_from_the_lock_file(registry: Any, tmp_path: Path, chosen: dict[str, Any]) -> None:
     written = [
-        f"{key}={yaml.safe_dump(value, width=10**9, default_flow_style=True)}"
+        # texts in quotes: PyYAML writes 0E0 without, which is a number to us
+        f"{key}={yaml.safe_dump(value, width=10**9, default_flow_style=True, default_style=quotes)}"
         for key, value in chosen.items()
-        if not isinstance(value, str)
-    ]
-    written += [
-        f"{key}={yaml.safe_dump(value, width=10**9, default_style=chr(34))}"
-        for key, value in chosen.items()
-        if isinstance(value, str)
+        for quotes in [chr(34) if isinstance(value, (str, list, dict)) else None]
     ]
     first = resolve(load_recipe(registry, domain="law", overrides=written))
     again = relock(first, registry, tmp_path)

@@ -1,16 +1,42 @@
 """Which window of its part a sample gets: whole passes in seeded order, and subsets that are seen several times first.
 
-The windows of a part come from one endless row of permutations, whatever stage asks: what a change of weights takes
-from the row later is what it would have given next, so none is lost and none comes twice. A stage with a subset repeats
-the first windows of the row; the row goes on behind them.
+The windows of a part come from one endless row of permutations, whatever stage or mixture asks: what a change of
+weights takes from the row later is what it would have given next, so none is lost and none comes twice. A stage with a
+subset repeats the first windows of the row; the row goes on behind them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 
 import numpy as np
+
+
+class Passes:
+    """An endless row over the same windows, pass after pass, each in another order. taken: how many it has given."""
+
+    def __init__(self, windows: np.ndarray, first: np.ndarray, rng: np.random.Generator) -> None:
+        self.taken = 0
+        self._windows, self._rng, self._row, self._at = windows, rng, first, 0
+
+    def take(self, count: int) -> np.ndarray:
+        """The next `count` windows."""
+        pieces = [np.empty(0, np.int64)]
+        self.taken += count
+        while count:
+            if self._at == len(self._row):
+                self._row, self._at = self._rng.permutation(self._windows), 0
+            piece = self._row[self._at : self._at + count]
+            self._at += len(piece)
+            count -= len(piece)
+            pieces.append(piece)
+        return np.concatenate(pieces)
+
+    def skip_to(self, taken: int) -> None:
+        """Leave out the first pass's windows before this one, where the row is not behind them already."""
+        if self.taken < taken <= len(self._windows):
+            self.taken = self._at = taken
 
 
 class Windows:
@@ -19,12 +45,10 @@ class Windows:
     def __init__(self, available: int, seed: int, part: str) -> None:
         self.available = available
         self._seed, self._part = seed, part
-        self._rng = self._generator("")
-        self._first = self._rng.permutation(available)
-        self._row = self._first
-        self._taken = 0
-        """Windows taken from the row's present permutation."""
-        self._begun = False
+        rng = self._generator("")
+        self._first = rng.permutation(available)
+        self._row = Passes(np.arange(available), self._first, rng)
+        self._subsets: dict[int, Passes] = {}
 
     def _generator(self, purpose: str) -> np.random.Generator:
         known = {"domain": 0, "general": 1}
@@ -35,33 +59,24 @@ class Windows:
 
     def take(self, count: int) -> np.ndarray:
         """The next `count` windows of the row."""
-        pieces = []
-        while count:
-            if self._taken == self.available:
-                self._row, self._taken, self._begun = self._rng.permutation(self.available), 0, True
-            piece = self._row[self._taken : self._taken + count]
-            self._taken += len(piece)
-            count -= len(piece)
-            pieces.append(piece)
-        return np.concatenate([np.empty(0, np.int64), *pieces])
+        return self._row.take(count)
 
     def repeat(self, size: int, count: int, stage: int) -> np.ndarray:
-        """`count` windows of the first `size` of the row: whole passes, each in another order."""
-        found = np.concatenate([np.empty(0, np.int64), *self._passes(size, count, stage)])
-        if not self._begun:  # what the subset has shown is not shown again before all the rest
-            self._taken = max(self._taken, min(size, count))
+        """`count` windows of the first `size` of the row: whole passes, each in another order.
+
+        stage: of the one that asks first; later ones with the same subset go on in its passes.
+        """
+        subset = self._subsets.get(size)
+        if subset is None:
+            first = self._first[:size]
+            subset = self._subsets[size] = Passes(first, first, self._generator(f"/subset-{stage}"))
+            subset.skip_to(min(size, self._row.taken))  # what the row has shown already comes last
+        found = subset.take(count)
+        self._row.skip_to(min(size, subset.taken))  # what the subset has shown comes last in the row
         return found
 
-    def _passes(self, size: int, count: int, stage: int) -> Iterator[np.ndarray]:
-        rng = self._generator(f"/subset-{stage}")
-        row = self._first[:size]
-        while count > 0:
-            yield row[:count]
-            count -= len(row)
-            row = rng.permutation(self._first[:size])
 
-
-def draw(windows: Windows, counts: Sequence[int], subsets: Sequence[float]) -> np.ndarray:
+def draw(windows: Windows, counts: Iterable[int], subsets: Iterable[float]) -> np.ndarray:
     """The windows of all samples of a part. counts, subsets: of each stage."""
     pieces = [np.empty(0, np.int64)]
     for stage, (count, subset) in enumerate(zip(counts, subsets, strict=True)):

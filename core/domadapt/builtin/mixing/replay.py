@@ -27,26 +27,26 @@ class ReplayMixer(Mixer):
         import numpy as np
 
         from domadapt.builtin.mixing.drawing import Windows, draw
-        from domadapt.builtin.mixing.placing import place
-        from domadapt.builtin.mixing.targets import spans, wanted, within_sides
+        from domadapt.builtin.mixing.placing import NONE, place
+        from domadapt.builtin.mixing.targets import stretches
 
-        stages = spans(request)
-        shares = within_sides(request, stages)
-        parts = list(request.available)
+        found, parts, placed = stretches(request), list(request.available), NONE
         general = any(request.side(part) == "general" for part in parts)
-        if not general and any(share for stage in stages for share in stage.general):
-            raise _too_little(request, "general", round(request.num_samples * request.replay))
+        for stretch in found:
+            if not general and stretch.asks_general():
+                raise _too_little(request, "general", round(request.num_samples * request.replay))
+            wanted = [stretch.wanted(part) for part in parts]
+            placed = place(stretch.request.num_samples, len(parts), wanted.__getitem__, placed)[: stretch.last]
         order = np.empty((request.num_samples, 2), np.int64)
-        ends = [stage.last for stage in stages]
-        order[:, 0] = place(ends, len(parts), lambda number: wanted(request, parts[number], stages, shares))
-        subsets = [stage.subset for stage in stages]
+        order[:, 0] = placed
+        stages = [stage for stretch in found for stage in stretch.stages]
         for number, part in enumerate(parts):
-            rows = np.flatnonzero(order[:, 0] == number)
+            rows = np.flatnonzero(placed == number)
             counts = [int(np.searchsorted(rows, s.last) - np.searchsorted(rows, s.first)) for s in stages]
-            of_part = subsets if request.side(part) == "domain" else [1.0] * len(stages)
-            _check_repeats(request, part, counts, of_part)
+            subsets = [s.subset if request.side(part) == "domain" else 1.0 for s in stages]
+            _check_repeats(request, part, counts, subsets)
             if len(rows):
-                order[rows, 1] = draw(Windows(request.available[part], request.seed, part), counts, of_part)
+                order[rows, 1] = draw(Windows(request.available[part], request.seed, part), counts, subsets)
         return order
 
 
@@ -57,21 +57,22 @@ def _check_repeats(request: MixRequest, part: str, counts: list[int], subsets: l
     source, available = request.sources.get(part), request.available[part]
     own = source is not None and source.max_epochs is not None
     most = source.max_epochs if source is not None and source.max_epochs is not None else request.max_epochs
-    key = f"mix.sources.{part}.max_epochs" if own else "mix.max_epochs"
+    key = f"mix.sources.{part.partition('.')[2] or part}.max_epochs" if own else "mix.max_epochs"
     if sum(counts) > available * most:
         raise _too_little(request, part, sum(counts), most, key)
-    for stage, (count, subset) in enumerate(zip(counts, subsets, strict=True)):
+    for count, subset in zip(counts, subsets, strict=True):
         if available and count > (size := subset_size(available, subset)) * most:
             raise DataError(
-                f"mix.schedule[{stage}]: {count} windows of {part} text wanted of a subset of {size}, which is more "
-                f"than {key}={most:g} repeats; make the stage shorter, or its subset larger"
+                f"mix.schedule: {count} windows of {part} text wanted of a subset of {subset:g}, {size} windows, which "
+                f"is more than {key}={most:g} repeats; make the stage shorter, or its subset larger"
             )
 
 
 def _too_little(
     request: MixRequest, part: str, count: int, most: float | None = None, key: str = "mix.max_epochs"
 ) -> DataError:
+    most = request.max_epochs if most is None else most
     return DataError(
         f"mix: {count} windows of {part} text wanted, {request.available.get(part, 0)} there, which is more than "
-        f"{key}={request.max_epochs if most is None else most:g} repeats; add text, or lower mix.tokens or mix.replay"
+        f"{key}={most:g} repeats; add text, ask for less of it or for fewer tokens, or raise {key}"
     )

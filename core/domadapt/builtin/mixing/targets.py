@@ -1,15 +1,15 @@
 """What share of each part is wanted when: shares, weights, epochs and temperature of sources, and a schedule of stages.
 
 Everything is counted in windows, so in tokens. The wanted number of windows of a part after t samples, C(t), is a sum
-of what each stage asks; of a stage it says nothing about those after it, so that a run whose schedule is changed from
-some step on has, until then, the same order as before.
+of what each stage asks. Where a training was stopped and goes on with another mixture, it is what the first one asked
+until then, and from there on what the second one asks of these samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -133,17 +133,71 @@ def _weighted(request: MixRequest, weights: Mapping[str, float]) -> dict[str, fl
     return shares
 
 
-def wanted(request: MixRequest, part: str, found: Sequence[Span], shares: Sequence[Mapping[str, float]]) -> np.ndarray:
-    """C(t) of a part for t = 1 .. num_samples, in windows."""
+def _alone(request: MixRequest, part: str, found: Sequence[Span], shares: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """C(t) of a part for t = 1 .. num_samples, in windows, for one mixture."""
     pieces, before = list[np.ndarray](), 0.0
     for span, within in zip(found, shares, strict=True):
-        length = span.last - span.first
-        if not length:
-            continue
-        t = np.arange(1, length + 1, dtype=np.float64)
-        begin, end = span.general
-        general = begin * t + (end - begin) / (2 * length) * t * t
-        of_side = general if request.side(part) == "general" else t - general
-        pieces.append(before + within.get(part, 0.0) * of_side)
-        before = float(pieces[-1][-1])
+        if span.last > span.first:
+            t = np.arange(1, span.last - span.first + 1, dtype=np.float64)
+            pieces.append(before + within.get(part, 0.0) * _of_side(request.side(part), span, t))
+            before = float(pieces[-1][-1])
     return np.concatenate([np.empty(0), *pieces])
+
+
+def _of_side(side: Side, span: Span, t: Any) -> Any:
+    """Windows wanted of a side in the first t samples of a stage; t: a number or an array."""
+    begin, end = span.general
+    general = begin * t + (end - begin) / (2 * (span.last - span.first)) * t * t
+    return general if side == "general" else t - general
+
+
+class Stretch:
+    """The samples from `first` to before `last`, which one mixture has decided; before them came other stretches."""
+
+    def __init__(self, request: MixRequest, before: Stretch | None) -> None:
+        """Raises DataError when the mixture cannot be, or ends before the one before it."""
+        self.request, self.before = request, before
+        self.first: int = 0 if before is None else before.last
+        self.last: int = request.num_samples if request.until is None else request.until
+        if not self.first <= self.last <= request.num_samples:
+            raise DataError(
+                f"mix.earlier: the training was stopped after {self.first} windows, the mixture after it ends after "
+                f"{self.last} of {request.num_samples}; put them in order, or train longer"
+            )
+        self._spans = spans(request)
+        self._shares = within_sides(request, self._spans)
+
+    @property
+    def stages(self) -> list[Span]:
+        """The stages within the stretch."""
+        cut = [replace(s, first=max(s.first, self.first), last=min(s.last, self.last)) for s in self._spans]
+        return [span for span in cut if span.first < span.last]
+
+    def asks_general(self) -> bool:
+        """Whether it asks for general text anywhere."""
+        return any(share for span in self._spans for share in span.general)
+
+    def asked(self, part: str, first: int, last: int) -> float:
+        """Windows asked of a part from sample `first` to before `last`, without an array of all of them."""
+        total, side = 0.0, self.request.side(part)
+        for span, within in zip(self._spans, self._shares, strict=True):
+            begin, end = (min(max(at, span.first), span.last) - span.first for at in (first, last))
+            if end > begin:
+                total += within.get(part, 0.0) * (_of_side(side, span, end) - _of_side(side, span, begin))
+        return total
+
+    def wanted(self, part: str) -> np.ndarray:
+        """C(t) of a part for t = 1 .. num_samples of the mixture's training, in windows."""
+        own = _alone(self.request, part, self._spans, self._shares)
+        if self.before is None or not self.first:
+            return own
+        earlier = self.before.wanted(part)[: self.first]
+        return np.concatenate([earlier, earlier[-1] - own[self.first - 1] + own[self.first :]])
+
+
+def stretches(request: MixRequest) -> list[Stretch]:
+    """The stretches of a training: one for each mixture that it had, the request's own last."""
+    found: list[Stretch] = []
+    for mixture in (*request.earlier, request):
+        found.append(Stretch(mixture, found[-1] if found else None))
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from domadapt.builtin.tokens.packing import Packing
 from domadapt.components import MixRequest, Side
 from domadapt.errors import DataError
-from domadapt.recipe.schema import Mix, MixStage
+from domadapt.recipe.schema import Mix, MixEarlier, MixSource, MixStage
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,20 @@ class Part:
         return self.source is not None and name in (self.source, self.name)
 
 
+def names_in(mix: Mix) -> set[str]:
+    """The sources that a mixture, or an earlier one of the same training, says something about."""
+    mixtures: list[Mix | MixEarlier] = [mix, *mix.earlier]
+    weighted = {name for one in mixtures for stage in one.schedule for name in stage.weights}
+    return weighted.union(*(one.sources for one in mixtures))
+
+
 def parts_of(side: Side, sources: Sequence[str], mix: Mix) -> list[Part]:
     """The parts of a side: its sources where the recipe says something about one of them, else the whole."""
-    named = {*mix.sources, *(name for stage in mix.schedule for name in stage.weights)}
+    named = names_in(mix)
     parts = [Part(f"{side}.{source}", side, source) for source in sources]
     told = any(part.goes_by(name) for part in parts for name in named)
-    return parts if told or (mix.temperature > 1 and len(parts) > 1) else [Part(side, side)]
+    even = max([mix.temperature, *(one.temperature for one in mix.earlier)]) > 1
+    return parts if told or (even and len(parts) > 1) else [Part(side, side)]
 
 
 def request_for(
@@ -49,6 +57,18 @@ def request_for(
     Raises DataError when there is no window of the domain, or a name in the recipe that is no source.
     """
     available = {part.name: packings[part.name].num_windows for part in parts}
+    return request_of(parts, available, mix, num_samples, samples_per_step, seed)
+
+
+def request_of(
+    parts: Sequence[Part],
+    available: Mapping[str, int],
+    mix: Mix,
+    num_samples: int | None,
+    samples_per_step: int,
+    seed: int,
+) -> MixRequest:
+    """As `request_for`, of so many windows of each part."""
     domain = sum(available[part.name] for part in parts if part.side == "domain")
     if not domain:
         raise DataError(f"tokens: the domain's documents do not fill one window of mix.seq_len={mix.seq_len} tokens")
@@ -60,18 +80,35 @@ def request_for(
                 f"{samples_per_step} windows; lower train.batch_tokens or add text"
             )
     _check_names(parts, mix)
-    return MixRequest(
+    request = MixRequest(
         available,
         num_samples,
         mix.share,
         mix.max_epochs,
         seed,
         sides={part.name: part.side for part in parts},
-        sources={part.name: asked for name, asked in mix.sources.items() for part in parts if part.goes_by(name)},
+        sources=_of_parts(mix.sources, parts),
         temperature=mix.temperature,
         schedule=[_with_part_names(stage, parts) for stage in mix.schedule],
         samples_per_step=samples_per_step,
     )
+    return replace(request, earlier=[_earlier(request, before, parts) for before in mix.earlier])
+
+
+def _earlier(request: MixRequest, before: MixEarlier, parts: Sequence[Part]) -> MixRequest:
+    return replace(
+        request,
+        num_samples=before.steps * request.samples_per_step,
+        replay=before.replay,
+        sources=_of_parts(before.sources, parts),
+        temperature=before.temperature,
+        schedule=[_with_part_names(stage, parts) for stage in before.schedule],
+        until=before.until_step * request.samples_per_step,
+    )
+
+
+def _of_parts(sources: Mapping[str, MixSource], parts: Sequence[Part]) -> dict[str, MixSource]:
+    return {part.name: asked for name, asked in sources.items() for part in parts if part.goes_by(name)}
 
 
 def _with_part_names(stage: MixStage, parts: Sequence[Part]) -> MixStage:
@@ -106,12 +143,10 @@ def _mean_replay(mix: Mix) -> float:
 
 def plan_of(order: np.ndarray, parts: Sequence[Part], request: MixRequest, mix: Mix, out: Path) -> dict[str, Any]:
     """plan.json: shares asked and achieved over the training and in each stage, passes, text and padding read."""
-    from domadapt.builtin.mixing.targets import spans, wanted, within_sides
+    from domadapt.builtin.mixing.targets import stretches
 
-    stages = spans(request)
-    shares = within_sides(request, stages)
-    total, lines = len(order), []
-    asked = {part.name: wanted(request, part.name, stages, shares) for part in parts}
+    found, total, lines = stretches(request), len(order), []
+    asked = {part.name: found[-1].wanted(part.name) for part in parts}
     for number, part in enumerate(parts):
         windows, rows = request.available[part.name], order[:, 0] == number
         uses = np.bincount(order[rows, 1], minlength=windows)
@@ -131,7 +166,11 @@ def plan_of(order: np.ndarray, parts: Sequence[Part], request: MixRequest, mix: 
                 "text_tokens": int(uses @ _text(out / "train" / f"{part.name}.documents.npy", windows, mix)),
             }
         )
-    told = [_stage(order, parts, asked, stage.first, stage.last) for stage in stages] if mix.schedule else []
+    stages = [(number, stage) for number, stretch in enumerate(found) for stage in stretch.stages]
+    told = [
+        {"mixture": number, **_stage(order, parts, asked, stage.first, stage.last)}
+        for number, stage in (stages if len(stages) > 1 or mix.schedule else ())
+    ]
     return {
         "parts": lines,
         "stages": told,
@@ -153,9 +192,7 @@ def _stage(
         "parts": {
             part.name: {
                 "windows": count,
-                "asked": float(asked[part.name][last - 1] - (asked[part.name][first - 1] if first else 0.0))
-                if last > first
-                else 0.0,
+                "asked": float(asked[part.name][last - 1] - (asked[part.name][first - 1] if first else 0.0)),
             }
             for part, count in zip(parts, counts, strict=True)
         },

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from domadapt.artifacts import Checkpoint, Corpus, ScoreRow, Split, TokenStore
-    from domadapt.recipe.schema import Launch, MixSource, MixStage, Train
+    from domadapt.recipe.mix import MixSource, MixStage
+    from domadapt.recipe.schema import Launch, Train
 
 Reject = Callable[[str, str], None]
 Side = Literal["domain", "general"]

@@ -160,7 +160,9 @@ def stopped(once_stopped: Blend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return Blend(tmp_path / "blend")
 
 
-def check_trained(blend: Blend, stretches: list[tuple[int, Mapping[str, float]]], read: list[np.ndarray]) -> None:
+def check_trained(
+    blend: Blend, stretches: list[tuple[int, Mapping[str, float]]], read: list[np.ndarray], per_step: int = PER_STEP
+) -> None:
     """That the samples of a finished training are those of its stretches, and no window comes twice before its turn.
 
     stretches: (step until which, shares asked by part).  read: order of windows as it was planned in each stretch.
@@ -171,7 +173,7 @@ def check_trained(blend: Blend, stretches: list[tuple[int, Mapping[str, float]]]
     assert done["facts"]["consumed"] == {part["name"]: part["windows_used"] for part in plan["parts"]}
     asked, first = dict.fromkeys(names, 0.0), 0
     for number, (step, shares) in enumerate(stretches):
-        last = step * PER_STEP
+        last = step * per_step
         assert (read[number][first:last] == order[first:last]).all()
         told = plan["stages"][number]
         assert (told["mixture"], told["first"], told["last"]) == (number, first, last)
@@ -219,12 +221,23 @@ def test_weights_changed_after_ctrl_c_count_from_the_step_at_which_training_was_
     for line in stopped.tokens.plan["parts"]:
         assert abs(line["share_achieved"] - line["share_asked"]) * 12 * PER_STEP < 1
     assert [event["step"] for event in stopped.events("resumed")] == [7]
+    page = (stopped.folder / "runs/blend/report.html").read_text()
+    assert "Stages of the mixture" in page
+    assert "1 to 56, before the stop" in page
 
     again = call("run")
     assert "goes on" not in again.stderr
     assert len(stopped.events("done")) == 1, "the same command again makes nothing twice"
-    assert re.search(r"mix\.earlier\.0\.until_step +7 +the training before it was stopped", call("plan").stdout)
+    plan = call("plan").stdout
+    assert re.search(r"mix\.earlier\.0\.until_step +7 +the training before it was stopped", plan)
+    assert re.search(r"mix: domain\.news +23\d tokens, 7\.\d+ %: 0\.\d+ passes over [\d.]+ K tokens +measured", plan)
+    assert re.search(r"mix: stage 2 +steps 7 to 12: domain\.filings 33.33 %, domain\.news 16.67 %, general 50 %", plan)
     assert "mix.earlier" not in call("run", "--fresh", "--dry-run").stdout
+    shutil.copy(stopped.folder / "runs/blend/recipe.lock.yaml", "lock.yaml")
+    elsewhere = CliRunner().invoke(adapt, ["plan", "lock.yaml", "--json"], env={"ADAPT_RUNS": "elsewhere"})
+    keys = {stage["stage"]: stage["key"] for stage in json.loads(elsewhere.stdout)["stages"]}
+    same = [keys[stage] == stopped.keys[stage] for stage in ("tokens", "train")]
+    assert all(same), "the lock file alone repeats the run"
 
 
 @pytest.mark.parametrize(
@@ -242,6 +255,7 @@ def test_weights_changed_after_ctrl_c_count_from_the_step_at_which_training_was_
             {"mix": {"replay": 0.1, "sources": {"general.files": {"max_epochs": 9}}}},
             "the sources of general text that mix tells apart now",
         ),
+        ({"mix": CHANGED, "corpus": {"holdout": 0.3}}, "begins anew: changed were also the corpora"),
         ({"mix": {"max_epochs": 50}}, ""),
         ({"train": {"checkpoint_every": 5}}, ""),
         ({"train": {"lr": 2e-3}}, ""),
@@ -268,6 +282,28 @@ def test_a_change_that_is_taken_back_before_anything_was_trained_leaves_no_trace
     done = call("plan")
     assert re.search(r"train +continue +was interrupted", done.stdout)
     assert "mix.earlier" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_blend_of_a_thousandth_becomes_one_of_70_to_1_to_within_a_window(
+    blend: Blend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2,560 windows of 8 tokens: a window of news and one of general text in a thousand, then one in 71."""
+    monkeypatch.chdir(blend.folder)
+    train = {"steps": 40, "batch_tokens": 512, "micro_batch": 64}
+    extreme = {"filings": {"weight": 0.999}, "news": {"weight": 0.001}}
+    blend.write(mix={"seq_len": 8, "replay": 0.001, "sources": extreme}, train=train)
+    with monkeypatch.context() as patched:
+        patched.setattr("domadapt.cli.display.open_display", stopping(20, lambda: os.kill(os.getpid(), signal.SIGINT)))
+        assert call("run").exit_code == 130
+    before = np.array(blend.tokens.order())
+    for line in blend.tokens.plan["parts"]:
+        assert abs(line["share_achieved"] - line["share_asked"]) * 2560 < 1
+    blend.write(mix={"seq_len": 8, "replay": 1 / 71}, train=train)
+    done = call("run")
+    assert done.exit_code == 0, done.output
+    stretches = [(20, shares(0.001, 0.999, 0.001)), (40, shares(1 / 71, 70, 1))]
+    check_trained(blend, stretches, [before, np.array(blend.tokens.order())], per_step=64)
 
 
 BACKENDS = {

@@ -12,7 +12,7 @@ import pytest
 from domadapt.artifacts import SPLITS, Checkpoint, Corpus, Split, TokenStore, document_schema
 from domadapt.components import Stage
 from domadapt.pipeline.store import publish
-from domadapt.recipe.schema import Mix
+from domadapt.recipe.mix import Mix
 from domadapt.testing.models import write_tiny_model
 
 Texts = Mapping[Split, Sequence[str]]

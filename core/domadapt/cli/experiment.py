@@ -117,20 +117,24 @@ def plan_arms(
     vary: str | None,
     name: str | None,
 ) -> list[Planned]:
-    """Check all arms before one of them runs. Raises UsageError for fewer than two, AdaptError for a wrong recipe."""
+    """Check all arms before one of them runs. Raises UsageError for fewer than two, AdaptError for a wrong recipe.
+
+    An arm is what its recipe says from the first step on: a training that was stopped with another mixture does not go
+    on with this one, as `adapt run` lets it.
+    """
     key, values = _varied(vary) if vary is not None else ("", [""])
     arms = []
     chosen: Sequence[Path | None] = recipes or [None]
     for recipe in chosen:
         for value in values:
             setting = [f"{key}={_number(value)}"] if key else []
-            prepared = prepare(recipe, domain, merge, [*overrides, *setting], None)
+            prepared = prepare(recipe, domain, merge, [*overrides, *setting], None, anew=True)
             parts = [recipe.stem] if recipe is not None and len(recipes) > 1 else []
             varied = [f"{key.rpartition('.')[2]}-{value}"] if key else []
             if varied or name is not None:
                 begin = [name] if name is not None else [prepared.name]
                 called = ".".join([*begin, *(parts if name is not None else []), *varied])
-                prepared = prepare(recipe, domain, merge, [*overrides, *setting], _named(called))
+                prepared = prepare(recipe, domain, merge, [*overrides, *setting], _named(called), anew=True)
             label = " ".join([*parts, *([f"{key}={value}"] if key else [])]) or prepared.name
             arms.append(Planned(label, prepared, _named(value) if key and len(chosen) == 1 else ""))
     if len(arms) < 2:

@@ -192,9 +192,9 @@ def make_stages(prepared: Prepared, again: list[str], only: Collection[str] | No
         try:
             with open_display() as display, stop.listening():
                 return run.execute(display, again=again, stop_requested=stop, only=only)
-        except Interrupted:
+        except Interrupted as stopped:
             if stop.signal == signal.SIGINT:
-                say(f"run {prepared.name}: stopped; run the same command to continue")
+                say(f"run {prepared.name}: {stopped}")
                 return None
             if again:
                 say("(without --fresh and --from, which start over)")

@@ -55,7 +55,10 @@ def _chosen(label: str, resolved: ResolvedRecipe) -> str:
         return ", ".join(found) or "none"
 
     parts = [
-        *(f"{side} {names(choice.name for choice in chosen)}" for side, chosen in resolved.sources.items()),
+        *(
+            f"{side} {names(entry.name or entry.source for entry in getattr(resolved.recipe.corpus, side))}"
+            for side in resolved.sources
+        ),
         f"clean {names(choice.name for choice in resolved.cleaners)}",
         f"mix {resolved.mixer.name}",
         f"train {resolved.backend.name}",

@@ -91,13 +91,7 @@ def advise(domain: Study, general: Study, at: At, bound: float, reference: float
     largest = np.array([_largest(shares, row, bound) for row in drawn])
     edges = interval(largest)
     expected = {s.side: predicted(s, at(s, share)) for s in (domain, general)}
-    for side, value in expected.items():
-        half = (value["high"] - value["low"]) / 2 / value["value"]
-        if half > WIDEST:
-            raise DataError(
-                f"law {domain.fit.law.name}: the {side} loss at a domain share of {share:.3f} is only known to "
-                f"±{half:.1%} (at most ±{WIDEST:.0%} is wanted): more ratios or longer runs are needed"
-            )
+    refuse_vague(domain.fit.law.name, expected, share)
     chance = float((general.ensemble.measurements(at(general, share)) <= bound).mean())
     curves = {s.side: _curve(s, at, shares) for s in (domain, general)}
     return Advice(
@@ -115,6 +109,17 @@ def advise(domain: Study, general: Study, at: At, bound: float, reference: float
         curves,
         _warnings(domain, at(domain, share)),
     )
+
+
+def refuse_vague(law: str, expected: Mapping[str, Mapping[str, float]], share: float) -> None:
+    """Raise DataError when a loss at a domain share is predicted, but not well enough. expected: by side."""
+    for side, value in expected.items():
+        half = (value["high"] - value["low"]) / 2 / value["value"]
+        if half > WIDEST:
+            raise DataError(
+                f"law {law}: the {side} loss at a domain share of {share:.3f} is only known to ±{half:.1%} (at most "
+                f"±{WIDEST:.0%} is wanted): more ratios or longer runs are needed"
+            )
 
 
 def _largest(shares: Array, losses: Array, bound: float) -> float:

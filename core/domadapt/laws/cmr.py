@@ -32,6 +32,7 @@ class CriticalRatio(Law):
     name: ClassVar[str] = "cmr"
     title: ClassVar[str] = "CMR law"
     source: ClassVar[str] = "Gu et al. 2024, arXiv 2407.17467, section 5"
+    value: ClassVar[str] = "critical ratio"
     inputs = (TOKENS,)
     absolute = True
     parameters = (

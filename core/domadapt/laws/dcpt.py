@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 PARAMS, TOKENS, RATIO = "params", "tokens", "ratio"
 """Columns: model parameters, training tokens in all, share of the corpus whose loss it is."""
 
+DEMANDS = 16
+"""Ratios at which a fit is held to what the paper demands."""
+
 
 class DCPT(Law):
     """L(N, D, r) = E + A/N^alpha + B r^eta / D^beta + C/(r + eps)^gamma, nine parameters, all positive.
 
     N: model parameters.  D: tokens of continual pre-training, both corpora.  r: share of the corpus whose held-out
     loss L is (domain share for the domain loss, general share for the general loss), in [0, 1]; r^eta is 0 at 0.
+    The paper demands that L falls in r; a fit is held to it unless the measurements speak against it.
     With one size of model the term of N is part of E (seven parameters).
     Source: Que et al. 2024, "D-CPT Law", arXiv 2406.01375, section 3.1 (form L3).
     """
@@ -71,6 +75,28 @@ class DCPT(Law):
             -c * lacking * np.log(ratio + eps),
         ]
         return losses, np.array(rows)
+
+    def demands(self, theta: Array, inputs: Inputs) -> tuple[Array, Array]:
+        """dL/dr at the shortest length measured, from the least ratio measured to 1: more of a corpus lowers its loss.
+
+        Source: arXiv 2406.01375, section 3.1, "explicit trends". At greater lengths the slope is lower.
+        """
+        p = dict(zip((q.name for q in self.parameters), theta, strict=True))
+        shown = inputs[RATIO][inputs[RATIO] > 0]
+        ratio = np.linspace(shown.min(), 1.0, DEMANDS)
+        log_length = np.log(inputs[TOKENS].min())
+        costs = p["B"] * p["eta"] * ratio ** (p["eta"] - 1) * np.exp(-p["beta"] * log_length)
+        gains = p["C"] * p["gamma"] * (ratio + p["eps"]) ** (-p["gamma"] - 1)
+        gradient = {
+            "B": costs / p["B"],
+            "beta": -costs * log_length,
+            "eta": costs * (1 / p["eta"] + np.log(ratio)),
+            "C": -gains / p["C"],
+            "eps": gains * (p["gamma"] + 1) / (ratio + p["eps"]),
+            "gamma": -gains * (1 / p["gamma"] - np.log(ratio + p["eps"])),
+        }
+        nothing = np.zeros_like(ratio)
+        return costs - gains, np.stack([gradient.get(q.name, nothing) for q in self.parameters])
 
     def rescaled(self, theta: Array, units: Mapping[str, float]) -> Array:
         """A and B take the powers of the units."""

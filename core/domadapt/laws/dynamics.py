@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from domadapt.laws.dcpt import RATIO
+from domadapt.laws.dcpt import PARAMS, RATIO
 from domadapt.laws.law import Inputs, Law, Parameter
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class Dynamics(Law):
     corpus and q of the new one (section 4.4, equation 8):
     on the pre-training corpus g = exp(a1 r), h = 1 - exp(-a2 q); on the new one g = exp(a1 q), h = exp(a2 q) - 1.
     With unknown pre-training (open models, section 6 and appendix G) S1pt is a parameter and S2pt part of L0.
+    With several sizes of model N the annealing terms are multiplied by N^g1 (S2pt) and N^g2 (S2cpt), and F/N^g3 is
+    added; the shift does not depend on the size (equation 7).
     The column "ratio" is the share of the corpus whose loss it is.
     Source: Wang et al. 2025, "Learning dynamics in continual pre-training for large language models", arXiv 2505.07796.
     """
@@ -36,10 +38,16 @@ class Dynamics(Law):
     source: ClassVar[str] = "Wang et al. 2025, arXiv 2505.07796, sections 3.3, 4.4 and 6"
 
     def __init__(
-        self, corpus: Corpus, *, replay: bool = False, pretraining_known: bool = True, annealed: bool = True
+        self,
+        corpus: Corpus,
+        *,
+        replay: bool = False,
+        pretraining_known: bool = True,
+        annealed: bool = True,
+        sizes: bool = False,
     ) -> None:
-        """corpus: whose loss it is.  replay: whether ratios differ.  annealed: whether S2pt differs between runs."""
-        self.corpus, self.replay = corpus, replay
+        """corpus: whose loss it is.  replay, sizes: whether ratios, sizes differ.  annealed: whether S2pt does."""
+        self.corpus, self.replay, self.sizes = corpus, replay, sizes
         self.known, self.annealed = pretraining_known, annealed and pretraining_known
         self.inputs = (
             *((S1_PT,) if self.known else ()),
@@ -47,10 +55,11 @@ class Dynamics(Law):
             S1_CPT,
             S2_CPT,
             *((RATIO,) if replay else ()),
+            *((PARAMS,) if sizes else ()),
         )
         # one unit for both forward areas, which are added
         forward = (S1_PT, S1_CPT) if self.known else (S1_CPT,)
-        self.scaled = (forward, *(((S2_PT,),) if self.annealed else ()), (S2_CPT,))
+        self.scaled = (forward, *(((S2_PT,),) if self.annealed else ()), (S2_CPT,), *(((PARAMS,),) if sizes else ()))
         low, high = (0.01, 1.0) if corpus == "pt" else (-1.0, -0.01)
         self.parameters = (
             Parameter("L0", 0.1, 1.0, amplitude=True),
@@ -63,6 +72,9 @@ class Dynamics(Law):
             Parameter("E", 0.1, 1000.0),
             Parameter("beta", 0.05, 1.0),
             *((Parameter("a1", -1.0, 1.0, positive=False), Parameter("a2", 0.1, 5.0)) if replay else ()),
+            *((Parameter("F", 0.01, 1.0, amplitude=True), Parameter("g3", 0.05, 1.0)) if sizes else ()),
+            *((Parameter("g2", -0.5, 0.5, positive=False),) if sizes else ()),
+            *((Parameter("g1", -0.5, 0.5, positive=False),) if sizes and self.annealed else ()),
         )
 
     def loss(self, theta: Array, inputs: Inputs) -> tuple[Array, Array]:
@@ -75,26 +87,34 @@ class Dynamics(Law):
         stretched = 1 + p["E"] * trained
         left = stretched ** -p["beta"]
         g, dg, h, dh = self._mixed(p, inputs)
+        log_size = np.log(inputs[PARAMS]) if self.sizes else np.zeros_like(trained)
+        fallen = annealed * g * np.exp(p.get("g2", 0.0) * log_size)
         gradient = {
             "L0": np.ones_like(trained),
             "A": power,
             "alpha": -p["A"] * power * np.log(area),
             "S1pt": -p["alpha"] * p["A"] * power / area,
-            "C2": -annealed * g,
+            "C2": -fallen,
+            "g2": -p["C2"] * fallen * log_size,
             "B": (1 - left) * h,
             "E": p["B"] * h * p["beta"] * left / stretched * trained,
             "beta": p["B"] * h * left * np.log(stretched),
-            "a1": -p["C2"] * annealed * dg,
+            "a1": -p["C2"] * fallen * dg,
             "a2": p["B"] * (1 - left) * dh,
         }
-        losses = p["L0"] + p["A"] * power - p["C2"] * annealed * g + p["B"] * (1 - left) * h
+        losses = p["L0"] + p["A"] * power - p["C2"] * fallen + p["B"] * (1 - left) * h
         if self.annealed:
-            gradient["C1"] = -inputs[S2_PT]
-            losses = losses - p["C1"] * inputs[S2_PT]
+            before_fallen = inputs[S2_PT] * np.exp(p.get("g1", 0.0) * log_size)
+            gradient |= {"C1": -before_fallen, "g1": -p["C1"] * before_fallen * log_size}
+            losses = losses - p["C1"] * before_fallen
+        if self.sizes:
+            lacking = np.exp(-p["g3"] * log_size)
+            gradient |= {"F": lacking, "g3": -p["F"] * lacking * log_size}
+            losses = losses + p["F"] * lacking
         return losses, np.stack([np.broadcast_to(gradient[q.name], losses.shape) for q in self.parameters])
 
     def _mixed(self, p: Mapping[str, float], inputs: Inputs) -> tuple[Array, Array, Array, Array]:
-        """g and h of the replay form with their derivatives by a1 and a2."""
+        """g, h of the replay form, with the derivatives of log g by a1 and of h by a2."""
         one = np.ones_like(inputs[S1_CPT])
         if not self.replay:
             return one, 0 * one, one, 0 * one
@@ -103,12 +123,12 @@ class Dynamics(Law):
         g = np.exp(p["a1"] * share)
         if self.corpus == "pt":
             decayed = np.exp(-p["a2"] * new)
-            return g, share * g, 1 - decayed, new * decayed
+            return g, share, 1 - decayed, new * decayed
         grown = np.exp(p["a2"] * new)
-        return g, share * g, grown - 1, new * grown
+        return g, share, grown - 1, new * grown
 
     def rescaled(self, theta: Array, units: Mapping[str, float]) -> Array:
-        """A takes the power of the forward area's unit, E, C1 and C2 are per area, S1pt is one."""
+        """A and F take the powers of their units, E, C1 and C2 are per area and power of the size, S1pt is an area."""
         p = dict(zip((p.name for p in self.parameters), theta, strict=True))
         unit = units[S1_CPT]
         p["A"] *= unit ** p["alpha"]
@@ -118,4 +138,9 @@ class Dynamics(Law):
             p["S1pt"] *= unit
         if self.annealed:
             p["C1"] /= units[S2_PT]
+        if self.sizes:
+            p["F"] *= units[PARAMS] ** p["g3"]
+            p["C2"] /= units[PARAMS] ** p["g2"]
+            if self.annealed:
+                p["C1"] /= units[PARAMS] ** p["g1"]
         return np.array(list(p.values()))

@@ -11,8 +11,9 @@ import numpy as np
 from domadapt.errors import DataError
 from domadapt.laws.dcpt import RATIO
 from domadapt.laws.fitting import fit
+from domadapt.laws.folds import Folds
 from domadapt.laws.law import LOSS, Inputs
-from domadapt.laws.observations import MIN_LENGTHS, Folds, Observations
+from domadapt.laws.observations import MIN_LENGTHS, Observations
 
 if TYPE_CHECKING:
     Array = np.ndarray

@@ -46,17 +46,28 @@ class Law(ABC):
     title: ClassVar[str]
     source: ClassVar[str]
     """Paper and section."""
+    value: ClassVar[str] = "loss"
+    """What it predicts."""
     inputs: tuple[str, ...]
     """Columns that it reads."""
     scaled: tuple[tuple[str, ...], ...] = ()
     """Of these, the ones that are divided by their geometric mean before the fit; those of a group by one together."""
     parameters: tuple[Parameter, ...]
+    held: bool = False
+    """Whether a fit is held to the law's demands. A law for which it is not is fitted without them first."""
     absolute: bool = False
     """Whether losses stay in their own unit during the fit, because the formula has constants in that unit."""
 
     @abstractmethod
     def loss(self, theta: Array, inputs: Inputs) -> tuple[Array, Array]:
         """Losses [n] and their gradient [parameters, n] by the parameters."""
+
+    def demands(self, theta: Array, inputs: Inputs) -> tuple[Array, Array] | None:
+        """What is wanted of every fit: numbers [m] of at most 0, their gradient [parameters, m]; None: nothing.
+
+        One that is above 0 by as much counts like an error of a log loss by as much.  inputs: those of the fit.
+        """
+        return None
 
     def rescaled(self, theta: Array, units: Mapping[str, float]) -> Array:
         """The parameters for inputs as they are, from parameters for inputs divided by `units`.

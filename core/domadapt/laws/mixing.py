@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 LENGTH = "length"
 """Column: number of the training length, 0, 1, ...: which pair (c, k) is meant."""
 
+STEEP, STEEPER = 10.0, 1e-4
+"""Exponents up to the first are as good as any; each one beyond counts like an error of the second's share of a loss.
+Many mixtures outweigh that (DM Mathematics among the 17 corpora of RegMix has -328). Too few would be answered by
+exponents of hundreds, and mixtures not measured by losses of thousands (RedPajama, 21 mixtures of 7: 15 % error
+without, 1.5 % with it)."""
+
 
 class Mixing(Law):
     """L(r) = c + k exp(sum_j t_j r_j): c > 0, k > 0, t of either sign; one pair (c, k) for each training length.
@@ -29,6 +35,7 @@ class Mixing(Law):
     name: ClassVar[str] = "mixing"
     title: ClassVar[str] = "data mixing law"
     source: ClassVar[str] = "Ye et al. 2024, arXiv 2403.16952, section 3"
+    held = True
 
     def __init__(self, shares: Sequence[str], num_lengths: int = 1) -> None:
         """shares: names of the columns.  num_lengths: how many training lengths there are."""
@@ -51,3 +58,10 @@ class Mixing(Law):
         of_length = (np.arange(count)[:, None] == length).astype(float)
         losses = c[length] + k[length] * grown
         return losses, np.concatenate([of_length, of_length * grown, k[length] * grown * shares])
+
+    def demands(self, theta: Array, inputs: Inputs) -> tuple[Array, Array]:
+        """How far exponents are beyond the usual ones."""
+        t = theta[2 * self.num_lengths :]
+        gradient = np.zeros((len(theta), len(t)))
+        gradient[2 * self.num_lengths :] = np.diag(STEEPER * np.sign(t))
+        return STEEPER * (np.abs(t) - STEEP), gradient

@@ -6,16 +6,16 @@ Here is where data that cannot tell a law's parameters apart is refused, with wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from domadapt.errors import DataError, UsageError
-from domadapt.laws import annealing, cmr, crossdomain, crosslingual, dynamics, mixing
+from domadapt.laws import annealing, cmr, crossdomain, crosslingual, dynamics, mixing, outofdomain
 from domadapt.laws.dcpt import DCPT, PARAMS, RATIO, TOKENS
 from domadapt.laws.fitting import fit
+from domadapt.laws.folds import Folds, by_mixture, by_name, by_value, distinct_values, late, usable
 from domadapt.laws.law import LOSS, Inputs, Law
 from domadapt.laws.schedules import areas, with_warmup_at_peak
 from domadapt.laws.table import Table
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 MIN_RATIOS, MIN_LENGTHS, MIN_SIZES = 4, 3, 3
 MIN_DOMAINS = 4
-MIXTURE_FOLDS = 10
-LATE = 0.2
-"""Share of a run's last measurements that are held out to see how a law extrapolates in length."""
-
-Folds = Sequence[tuple[str, "Array"]]
-"""What is held out together: its label, and which rows [n] (bool)."""
+MIN_MIXTURES = 3
+ROUNDED = 0.05
+"""Shares that sum to 1 may miss it by this, as rounded numbers in names of runs do."""
+MOST_STEPS = 1e7
+"""More steps of an optimizer than anyone takes: tokens in the wrong column."""
+ALIKE = 0.01
+"""Ratios that differ by less are one ratio, achieved a little differently in each run."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Observations:
 
     inputs: its columns and "loss".  groups: the run of each row.  folds: by what it shows, such as "each ratio in
     turn".  notes: what the data cannot tell.  start: the loss before training, where it was measured.
-    constants: what the law took from a stage before it.
+    constants: what the law took from a stage before it; of the mixing law, the longest length.
     """
 
     side: str
@@ -59,9 +60,18 @@ def observe(table: Table, law: str, limit: float | None = None) -> list[Observat
     """
     if law not in PREPARED:
         raise UsageError(f"law: there is no law {law!r}; there is {', '.join(PREPARED)}")
-    if law == "cmr":
-        return _critical(table, limit)
-    return PREPARED[law](table)
+    once, repeated = _once(table)
+    found = _critical(once, limit) if law == "cmr" else PREPARED[law](once)
+    if not repeated:
+        return found
+    return [replace(o, notes=[*o.notes, f"{repeated} rows that repeat others count once"]) for o in found]
+
+
+def _once(table: Table) -> tuple[Table, int]:
+    """The table without rows that are equal to an earlier one in everything, and how many those are."""
+    rows = list(zip(*(map(repr, column.tolist()) for column in table.columns.values()), strict=True))
+    first = {row: number for number, row in reversed(list(enumerate(rows)))}
+    return _chosen(table, np.array(sorted(first.values()), int)), len(rows) - len(first)
 
 
 def _sides(table: Table) -> list[tuple[str, str]]:
@@ -70,7 +80,19 @@ def _sides(table: Table) -> list[tuple[str, str]]:
     if not sides:
         table[LOSS]  # says what is missing
         sides = [("", LOSS)]
+    for _, column in sides:
+        _positive(table, column)
     return sides
+
+
+def _positive(table: Table, column: str) -> None:
+    """Raise DataError for numbers that have no logarithm."""
+    wrong = np.flatnonzero(table[column] <= 0)
+    if len(wrong):
+        raise DataError(
+            f"{table.where}: column '{column}', row {wrong[0] + 1}: wanted a number above 0 (laws take its logarithm), "
+            f"came {table[column][wrong[0]]:g}"
+        )
 
 
 def _ratio(table: Table, side: str) -> Array:
@@ -78,8 +100,9 @@ def _ratio(table: Table, side: str) -> Array:
     if RATIO in table and not side:
         return table[RATIO]
     share = table["domain_share"]
-    if (share < -1e-9).any() or (share > 1 + 1e-9).any():
-        raise DataError(f"{table.where}: column 'domain_share': wanted shares from 0 to 1, came {share.max():g}")
+    wrong = share[(share < -1e-9) | (share > 1 + 1e-9)]
+    if len(wrong):
+        raise DataError(f"{table.where}: column 'domain_share': wanted shares from 0 to 1, came {wrong[0]:g}")
     return 1 - share if side == "general" else share
 
 
@@ -94,6 +117,8 @@ def _dcpt(table: Table) -> list[Observations]:
 def _dcpt_side(table: Table, side: str, column: str, form: Callable[..., DCPT]) -> Observations:
     extra = [name for name in (crossdomain.INITIAL, crossdomain.DECLINE) if form is crossdomain.CrossDomain]
     sizes = PARAMS in table
+    if sizes:
+        _positive(table, PARAMS)
     rows = table.where_known(column, TOKENS, *_ratio_columns(table, side), *([PARAMS] if sizes else []), *extra)
     start = _start(rows, column)
     rows = _chosen(rows, rows[TOKENS] > 0)
@@ -102,7 +127,7 @@ def _dcpt_side(table: Table, side: str, column: str, form: Callable[..., DCPT]) 
     _want(told, "mixture ratios", ratio, MIN_RATIOS, "the terms of the ratio have four parameters")
     _want(told, "training lengths (tokens)", rows[TOKENS], MIN_LENGTHS, "the term of the length has two parameters")
     notes = []
-    varied = sizes and len(_distinct(rows[PARAMS])) > 1
+    varied = sizes and len(distinct_values(rows[PARAMS])) > 1
     if varied:
         _want(told, "sizes of model", rows[PARAMS], MIN_SIZES, "the term of the size has two parameters beside E")
     else:
@@ -111,7 +136,7 @@ def _dcpt_side(table: Table, side: str, column: str, form: Callable[..., DCPT]) 
     inputs = {name: ratio if name == RATIO else rows[name] for name in law.inputs} | {LOSS: rows[column]}
     groups = rows.runs()
     folds = {"each ratio in turn": by_value(ratio, MIN_RATIOS), "the end of each run": late(groups, rows[TOKENS])}
-    return Observations(side, law, inputs, groups, _usable(folds), notes, start)
+    return Observations(side, law, inputs, groups, usable(folds), notes, start)
 
 
 def _cross_domain(table: Table) -> list[Observations]:
@@ -125,7 +150,7 @@ def _cross_domain(table: Table) -> list[Observations]:
     found = _dcpt_side(table, side, column, crossdomain.CrossDomain)
     rows = table.where_known(column, TOKENS, *_ratio_columns(table, side), crossdomain.INITIAL, crossdomain.DECLINE)
     rows = _chosen(rows, rows[TOKENS] > 0)
-    folds = _usable({"each domain in turn": _by_name(rows["domain"])}) or found.folds
+    folds = usable({"each domain in turn": by_name(rows["domain"])}) or found.folds
     return [Observations(side, found.law, found.inputs, found.groups, folds, found.notes, found.start)]
 
 
@@ -135,13 +160,24 @@ def _areas(table: Table, first: str, second: str) -> Table:
         return table.where_known(first, second)
     if "s1" in table and "s2" in table:
         return Table({**table.columns, first: table["s1"], second: table["s2"]}, table.where).where_known(first, second)
+    if "step" not in table or "lr" not in table:
+        raise DataError(
+            f"{table.where}: no learning rates; this law wanted columns step and lr, or the areas s1 and s2"
+        )
     steps, rates, runs = table["step"], table["lr"], table.runs()
+    for name, column, most in (("step", steps, MOST_STEPS), ("lr", rates, 1e3)):
+        wrong = np.flatnonzero((column < 0) | (column > most))
+        if len(wrong):
+            raise DataError(
+                f"{table.where}: column '{name}', row {wrong[0] + 1}: wanted a number from 0 to {most:g}, came "
+                f"{column[wrong[0]]:g}"
+            )
     one, two = np.full(len(table), np.nan), np.full(len(table), np.nan)
     for run in dict.fromkeys(runs):
         rows = np.flatnonzero(runs == run)
         known = rows[np.isfinite(rates[rows]) & np.isfinite(steps[rows])]
         order = known[np.argsort(steps[known])]
-        if not len(order) or (steps[known] < 0).any():
+        if not len(order):
             raise DataError(
                 f"{table.where}: run {run!r} has no learning rates; wanted columns step and lr, or s1 and s2"
             )
@@ -163,8 +199,8 @@ def _annealing(table: Table) -> list[Observations]:
         _want(told, "lengths", inputs[annealing.S1], 5, "it has four parameters")
         if not np.ptp(inputs[annealing.S2]) > 0:
             raise DataError(f"{told}: the learning rate never falls, so that C cannot be known; add a run that anneals")
-        folds = {"each run in turn": _by_name(own.runs()), "the end of each run": late(own.runs(), own[annealing.S1])}
-        found.append(Observations(side, annealing.Annealing(), inputs, own.runs(), _usable(folds)))
+        folds = {"each run in turn": by_name(own.runs()), "the end of each run": late(own.runs(), own[annealing.S1])}
+        found.append(Observations(side, annealing.Annealing(), inputs, own.runs(), usable(folds)))
     return found
 
 
@@ -174,14 +210,21 @@ def _dynamics(table: Table) -> list[Observations]:
     for side, column in _sides(table):
         corpus: dynamics.Corpus = "cpt" if side == "domain" else "pt"
         shared = RATIO in table if not side else "domain_share" in table
-        own = rows.where_known(column)
+        known, sized = dynamics.S1_PT in table, PARAMS in table
+        for name in (*([dynamics.S1_PT] if known else []), *([PARAMS] if sized else [])):
+            _positive(table, name)
+        own = rows.where_known(column, *([dynamics.S1_PT] if known else []), *([PARAMS] if sized else []))
         ratio = _ratio(own, side) if shared else np.ones(len(own))
-        replay = len(_distinct(ratio)) > 2
-        known = dynamics.S1_PT in table
-        annealed = dynamics.S2_PT in table and len(_distinct(own[dynamics.S2_PT])) > 1
-        law = dynamics.Dynamics(corpus, replay=replay, pretraining_known=known, annealed=annealed)
         told = f"{table.where}: law dynamics{f', {side} loss' if side else ''}"
         _want(told, "lengths", own[dynamics.S1_CPT], 6, "its terms of the length have four parameters")
+        replay = bool(np.ptp(ratio) > ALIKE)
+        if replay:
+            _want(told, "mixture ratios", np.round(ratio, 3), 3, "the terms of the ratio have two parameters")
+        sizes = sized and len(distinct_values(own[PARAMS])) > 1
+        if sizes:
+            _want(told, "sizes of model", own[PARAMS], MIN_SIZES, "the term of the size has two parameters beside L0")
+        annealed = dynamics.S2_PT in table and len(distinct_values(own[dynamics.S2_PT])) > 1
+        law = dynamics.Dynamics(corpus, replay=replay, pretraining_known=known, annealed=annealed, sizes=sizes)
         if not np.ptp(own[dynamics.S2_CPT]) > 0:
             raise DataError(
                 f"{told}: the learning rate never falls, so that C2 cannot be known; add a run that anneals"
@@ -189,8 +232,10 @@ def _dynamics(table: Table) -> list[Observations]:
         notes = [] if known else ["pre-training unknown: S1pt is a parameter, S2pt part of L0 (open models)"]
         inputs = {name: ratio if name == RATIO else own[name] for name in law.inputs} | {LOSS: own[column]}
         groups = own.runs()
-        folds = {"each run in turn": _by_name(groups), "the end of each run": late(groups, own[dynamics.S1_CPT])}
-        found.append(Observations(side, law, inputs, groups, _usable(folds), notes))
+        folds = {"each run in turn": by_name(groups), "the end of each run": late(groups, own[dynamics.S1_CPT])}
+        if sizes:
+            folds["each size in turn"] = by_value(own[PARAMS], MIN_SIZES)
+        found.append(Observations(side, law, inputs, groups, usable(folds), notes))
     return found
 
 
@@ -203,7 +248,7 @@ def _critical(table: Table, limit: float | None) -> list[Observations]:
         if limit is None:
             raise UsageError("law cmr: say which general loss is kept, with --general-loss-at-most")
         rows = table.where_known(TOKENS, "domain_share", "general_loss")
-        lengths = _distinct(rows[TOKENS][rows[TOKENS] > 0])
+        lengths = distinct_values(rows[TOKENS][rows[TOKENS] > 0])
         found = [
             cmr.critical_ratio(rows["domain_share"][at], rows["general_loss"][at], limit)
             for at in (rows[TOKENS] == length for length in lengths)
@@ -217,11 +262,13 @@ def _critical(table: Table, limit: float | None) -> list[Observations]:
     inputs = {TOKENS: lengths, LOSS: ratios}
     groups = np.array([f"{length:g}" for length in lengths], dtype=object)
     folds = {"each length in turn": by_value(lengths, 4)}
-    return [Observations("general", cmr.CriticalRatio(), inputs, groups, _usable(folds), notes)]
+    return [Observations("", cmr.CriticalRatio(), inputs, groups, usable(folds), notes)]
 
 
 def _cross_lingual(table: Table) -> list[Observations]:
     rows = table.where_known(PARAMS, TOKENS, LOSS, "start")
+    for name in (PARAMS, TOKENS, LOSS):
+        _positive(rows, name)
     scratch = _chosen(rows, rows["start"] == "scratch")
     told = f"{table.where}: law cross-lingual"
     own = _chosen(rows, rows["start"] != "scratch")
@@ -236,9 +283,28 @@ def _cross_lingual(table: Table) -> list[Observations]:
     law = crosslingual.CrossLingual(p["E"], p["A"], p["alpha"])
     inputs = {PARAMS: own[PARAMS], TOKENS: own[TOKENS], LOSS: own[LOSS]}
     sizes = {"each size in turn": by_value(scratch[PARAMS], MIN_SIZES)}
-    stages = Observations("scratch", crosslingual.FromScratch(), columns, scratch.runs(), _usable(sizes))
-    folds = _usable({"each size in turn": by_value(own[PARAMS], MIN_SIZES)})
+    stages = Observations("scratch", crosslingual.FromScratch(), columns, scratch.runs(), usable(sizes))
+    folds = usable({"each size in turn": by_value(own[PARAMS], MIN_SIZES)})
     return [stages, Observations("continued", law, inputs, own.runs(), folds, constants=p)]
+
+
+def _out_of_domain(table: Table) -> list[Observations]:
+    targets = [name for name in table.columns if name.startswith("loss.")]
+    told = f"{table.where}: law out-of-domain"
+    if not targets:
+        raise DataError(f"{told}: no column 'loss.NAME'; it predicts losses on other sets from those of both corpora")
+    known = (outofdomain.GENERAL, outofdomain.DOMAIN)
+    found = []
+    for column in targets:
+        rows = table.where_known(column, *known)
+        for name in (column, *known):
+            _positive(rows, name)
+        _want(f"{told}, {column}", "pairs of losses", rows[known[0]] + rows[known[1]], 4, "it has two parameters")
+        inputs = {name: rows[name] for name in known} | {LOSS: rows[column]}
+        folds = {"each run in turn": by_name(rows.runs())}
+        side = column.removeprefix("loss.")
+        found.append(Observations(side, outofdomain.OutOfDomain(), inputs, rows.runs(), usable(folds)))
+    return found
 
 
 def _mixing(table: Table) -> list[Observations]:
@@ -248,15 +314,18 @@ def _mixing(table: Table) -> list[Observations]:
         shares, targets = [RATIO if RATIO in table else "domain_share"], [column for _, column in _sides(table)]
     found = []
     for column in targets:
+        _positive(table, column)
+        left_out = 0
         rows = table.where_known(column, *shares, *([TOKENS] if TOKENS in table else []))
         if TOKENS in table:
             rows = _chosen(rows, rows[TOKENS] > 0)
+            rows, left_out = _often_measured(rows, shares)
         lengths = rows[TOKENS] if TOKENS in table else np.zeros(len(rows))
         values, number = np.unique(lengths, return_inverse=True)
         mixtures = np.stack([rows[name] for name in shares], 1)
         varied = [name for name in shares if np.ptp(rows[name]) > 0]
-        # shares that sum to 1 in every row: the last one says nothing of its own
-        if len(varied) > 1 and np.allclose(mixtures.sum(1), mixtures.sum(1)[0]):
+        # shares that sum to 1 in every row, rounding apart: the last one says nothing of its own
+        if len(varied) > 1 and np.ptp(mixtures.sum(1)) < ROUNDED:
             varied = varied[:-1]
         distinct, mixture = np.unique(np.round(mixtures, 9), axis=0, return_inverse=True)
         wanted = len(varied) + 2
@@ -267,21 +336,23 @@ def _mixing(table: Table) -> list[Observations]:
             )
         law = mixing.Mixing(varied, len(values))
         inputs = {name: rows[name] for name in varied} | {mixing.LENGTH: number.astype(float), LOSS: rows[column]}
-        folds = _usable({"mixtures in turn": _mixture_folds(mixture, distinct, wanted)})
+        folds = usable({"mixtures in turn": by_mixture(mixture, distinct, wanted)})
         side = column.removeprefix("loss.").removesuffix("_loss")
-        found.append(Observations("" if side == LOSS else side, law, inputs, mixture.astype(str), folds))
+        side = "" if side == LOSS else side
+        longest = {TOKENS: float(values[-1])} if TOKENS in table else {}
+        notes = [f"it predicts only lengths measured, {values[-1]:.4g} tokens the longest"] if longest else []
+        if left_out:
+            notes.append(f"{left_out} lengths measured of fewer than {MIN_MIXTURES} mixtures are left out")
+        found.append(Observations(side, law, inputs, mixture.astype(str), folds, notes, constants=longest))
     return found
 
 
-def _mixture_folds(mixture: Array, distinct: Array, wanted: int) -> Folds:
-    """Each mixture in turn; of many, tenths."""
-    count = len(distinct)
-    if count <= wanted:
-        return []
-    if count <= 2 * MIXTURE_FOLDS:
-        return [("-".join(f"{v:g}" for v in distinct[i]), mixture == i) for i in range(count)]
-    tenth = np.random.default_rng(0).permutation(count) % MIXTURE_FOLDS
-    return [(f"tenth {i + 1}", tenth[mixture] == i) for i in range(MIXTURE_FOLDS)]
+def _often_measured(table: Table, shares: Sequence[str]) -> tuple[Table, int]:
+    """The rows of lengths at which enough mixtures were measured to know their (c, k); how many other lengths."""
+    mixtures = np.round(np.stack([table[name] for name in shares], 1), 3)
+    lengths, number = np.unique(table[TOKENS], return_inverse=True)
+    often = np.array([len(np.unique(mixtures[number == i], axis=0)) >= MIN_MIXTURES for i in range(len(lengths))], bool)
+    return (_chosen(table, often[number]), int((~often).sum())) if often.any() else (table, 0)
 
 
 PREPARED: dict[str, Callable[[Table], list[Observations]]] = {
@@ -292,36 +363,9 @@ PREPARED: dict[str, Callable[[Table], list[Observations]]] = {
     "dynamics": _dynamics,
     "cross-lingual": _cross_lingual,
     "mixing": _mixing,
+    "out-of-domain": _out_of_domain,
 }
 """The laws by the name that a command line gives."""
-
-
-def by_value(values: Array, least: int) -> Folds:
-    """Each distinct value in turn, where enough others are left."""
-    distinct = _distinct(values)
-    if len(distinct) <= least:
-        return []
-    return [(f"{value:.4g}", np.isclose(values, value, rtol=1e-6, atol=1e-9)) for value in distinct]
-
-
-def late(groups: Array, lengths: Array) -> Folds:
-    """The last fifth of every run's measurements at once; none where runs are a few points long."""
-    held = np.zeros(len(groups), bool)
-    for run in dict.fromkeys(groups):
-        rows = np.flatnonzero(groups == run)
-        count = int(LATE * len(rows))
-        if count:
-            held[rows[np.argsort(lengths[rows], kind="stable")[-count:]]] = True
-    return [("last fifth", held)] if held.any() else []
-
-
-def _by_name(names: Array) -> Folds:
-    distinct = list(dict.fromkeys(names))
-    return [(str(name), names == name) for name in distinct] if len(distinct) > 1 else []
-
-
-def _usable(folds: Mapping[str, Folds]) -> dict[str, Folds]:
-    return {name: rows for name, rows in folds.items() if rows}
 
 
 def _start(table: Table, column: str) -> float | None:
@@ -334,14 +378,7 @@ def _chosen(table: Table, rows: Array) -> Table:
     return Table({name: column[rows] for name, column in table.columns.items()}, table.where)
 
 
-def _distinct(values: Array) -> Array:
-    """Distinct values, rounding apart."""
-    ordered = np.unique(values)
-    kept = [ordered[:1], *(np.array([b]) for a, b in pairwise(ordered) if not np.isclose(a, b, rtol=1e-6, atol=1e-9))]
-    return np.concatenate(kept)
-
-
 def _want(told: str, what: str, values: Array, least: int, reason: str) -> None:
-    count = len(_distinct(values)) if len(values) else 0
+    count = len(distinct_values(values)) if len(values) else 0
     if count < least:
         raise DataError(f"{told}: {count} {what}, {least} at least are wanted: {reason}")

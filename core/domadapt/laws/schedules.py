@@ -35,6 +35,8 @@ def areas(rates: Sequence[float] | Array, decay: float = DECAY) -> tuple[Array, 
 def with_warmup_at_peak(rates: Sequence[float] | Array) -> Array:
     """The rates with a rising start replaced by the peak, as the authors' code computes areas of a warm-up."""
     eta = np.array(rates, float)
+    if not len(eta):
+        return eta
     peak = int(eta.argmax())
     if (np.diff(eta[: peak + 1]) >= 0).all():
         eta[:peak] = eta[peak]

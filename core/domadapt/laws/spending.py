@@ -37,7 +37,10 @@ def share_for_domain_text(study: Study, domain_tokens: float, params: float | No
     share, loss = _with_intervals(study, best)
     tokens = domain_tokens / share["value"]
     determined(study, {"params": params, "tokens": tokens, "ratio": share["value"]})
-    return {"domain_share": share, "domain_loss": loss, "tokens": tokens}
+    found: dict[str, Any] = {"domain_share": share, "domain_loss": loss, "tokens": tokens}
+    if not low + 1e-6 < share["value"] < high - 1e-6:
+        found["note"] = f"the least lies at an end of the shares measured ({low:g} to {high:g}); beyond it may be less"
+    return found
 
 
 def size_and_tokens(study: Study, compute: float, share: float | None) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def size_and_tokens(study: Study, compute: float, share: float | None) -> dict[s
             b, beta, gamma = (float(value) for value in theta)
             return crosslingual.allocation(law.a, law.alpha, b, beta, gamma, compute)[:2]
 
-    elif isinstance(law, DCPT):
+    elif isinstance(law, DCPT) and law.name == DCPT.name:
         assert share is not None, "asked for before the fit"
 
         def best(theta: Array) -> tuple[float, ...]:

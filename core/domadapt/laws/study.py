@@ -11,7 +11,7 @@ import numpy as np
 from domadapt.errors import DataError
 from domadapt.laws.dcpt import DCPT, RATIO, TOKENS
 from domadapt.laws.determined import standard_error, unseen
-from domadapt.laws.dynamics import S1_CPT
+from domadapt.laws.dynamics import S1_CPT, S1_PT, Dynamics
 from domadapt.laws.fitting import STARTS, Fit, fit
 from domadapt.laws.heldout import HeldOut, beyond, held_out
 from domadapt.laws.intervals import DRAWS, Ensemble, bootstrap
@@ -28,6 +28,8 @@ LARGEST_ERROR = 0.03
 LEAST_R2 = 0.5
 """Share of the variance that a fit explains below which it is called poor, unless its error is small all the same."""
 SMALL_ERROR = 0.005
+UNLIKELY = 1e5
+"""A length so many times the longest run's is more likely a table in billions than a question."""
 MEASURED = 1.02
 """Lengths up to this share of the longest one measured are not beyond it: steps are whole."""
 
@@ -56,6 +58,7 @@ def study(observations: Observations, *, seed: int = 0, draws: int = DRAWS, star
     logs = np.concatenate([held.logs for held in errors]) if errors else None
     ensemble = bootstrap(fitted, observations.inputs, observations.groups, seed=seed, draws=draws, errors=logs)
     notes = [*observations.notes, *_unseen(fitted, observations), *_constraints(fitted, observations)]
+    notes += _returning(fitted, observations)
     if not errors:
         notes.append("too few runs to hold one out: its error on runs it has not seen is unknown")
     return Study(observations, fitted, errors, ensemble, _poor(fitted, errors), notes)
@@ -75,13 +78,15 @@ def reaching(found: Study, asked: Mapping[str, Any], seed: int = 0) -> Study:
     error = beyond(found.observations, name, factor, seed)
     if error is None:
         told = f"the runs are too short to tell how a length {factor:.3g} times theirs is predicted; make them longer"
+        if factor > UNLIKELY:
+            told += f" (the longest has {inputs[name].max():g} {name}: is the table in the same unit as the question?)"
         return replace(found, against=[*found.against, told])
     logs = max((error.logs, found.ensemble.errors), key=lambda logs: float((logs**2).mean()) if len(logs) else 0.0)
     return replace(
         found,
         held_out=[*found.held_out, error],
         ensemble=replace(found.ensemble, errors=logs),
-        against=[*found.against, *_poor_on([error])],
+        against=[*found.against, *_poor_on([error], law.value)],
     )
 
 
@@ -96,15 +101,15 @@ def _poor(fitted: Fit, errors: Sequence[HeldOut]) -> list[str]:
     reasons = []
     if fitted.r2 < LEAST_R2 and fitted.rmse > SMALL_ERROR:
         reasons.append(
-            f"the fit explains {max(0.0, fitted.r2):.0%} of the variance of the losses (R2 {fitted.r2:.3f}, "
+            f"the fit explains {max(0.0, fitted.r2):.0%} of the variance of what was measured (R2 {fitted.r2:.3f}, "
             f"{LEAST_R2:g} is wanted, or a relative error below {SMALL_ERROR:.1%}, which is {fitted.rmse:.1%})"
         )
-    return reasons + _poor_on(errors)
+    return reasons + _poor_on(errors, fitted.law.value)
 
 
-def _poor_on(errors: Sequence[HeldOut]) -> list[str]:
+def _poor_on(errors: Sequence[HeldOut], value: str) -> list[str]:
     return [
-        f"{held.what} held out, the error is {held.rmse:.1%} of the loss (at most {LARGEST_ERROR:.0%} is wanted)"
+        f"{held.what} held out, the error is {held.rmse:.1%} of the {value} (at most {LARGEST_ERROR:.0%} is wanted)"
         for held in errors
         if not held.rmse <= LARGEST_ERROR
     ]
@@ -114,7 +119,7 @@ def _unseen(fitted: Fit, observations: Observations) -> list[str]:
     """What the measurements leave open: no reason against a fit, but against predictions that depend on it."""
     found = unseen(fitted, observations.inputs)
     told = "any value fits as well, and no loss is predicted that depends on it"
-    return [f"the measurements do not fix {', '.join(found)}: {told}"] if found else []
+    return [f"the measurements do not fix {'; '.join(found)}: {told}"] if found else []
 
 
 def _constraints(fitted: Fit, observations: Observations) -> list[str]:
@@ -125,6 +130,8 @@ def _constraints(fitted: Fit, observations: Observations) -> list[str]:
     from domadapt.laws.applications import least_tokens
 
     largest = float(observations.inputs[RATIO].max())
+    if law.held:
+        return ["held to the paper's demand that more of a corpus lowers its loss, which no measurement speaks against"]
     needed, least = least_tokens(law, fitted.theta, largest), float(observations.inputs[TOKENS].min())
     if needed <= least:
         return []
@@ -132,6 +139,27 @@ def _constraints(fitted: Fit, observations: Observations) -> list[str]:
         f"below {needed:.3g} tokens the fit says that more of a corpus makes its own loss worse at a share of "
         f"{largest:g}, and runs are as short as {least:.3g} (a demand of the paper is not met)"
     ]
+
+
+def _returning(fitted: Fit, observations: Observations) -> list[str]:
+    """When longer training wins back the general loss that it cost first, by the CPT-dynamics law."""
+    from domadapt.laws.turning import turning_length
+
+    law, inputs = fitted.law, observations.inputs
+    if not isinstance(law, Dynamics) or law.corpus != "pt":
+        return []
+    longest = float(inputs[S1_CPT].max())
+    start = float(np.median(inputs[S1_PT])) if law.known else fitted.named["S1pt"]
+    ratios = sorted(set(np.round(inputs[RATIO], 3).tolist())) if law.replay else [0.0]
+    lengths = {ratio: turning_length(fitted.named, start, ratio) for ratio in ratios}
+    never = [f"{ratio:g}" for ratio, length in lengths.items() if length is None]
+    back = {f"{ratio:g}": length / longest for ratio, length in lengths.items() if length}
+    of_shares = f" at general shares of {', '.join(never)}" if law.replay else ""
+    notes = [f"longer training alone never wins back the general loss it costs first{of_shares}"] if never else []
+    if back:
+        told = (f"{times:.3g}{f' ({ratio} general text)' if law.replay else ''}" for ratio, times in back.items())
+        notes.append(f"the general loss is back at its start after so many times the longest run: {', '.join(told)}")
+    return notes
 
 
 def study_data(found: Study) -> dict[str, Any]:
@@ -144,6 +172,7 @@ def study_data(found: Study) -> dict[str, Any]:
         "title": law.title,
         "source": law.source,
         "side": found.side,
+        "value": law.value,
         "n": found.fit.n,
         "runs": len(set(found.observations.groups)),
         "parameters": [

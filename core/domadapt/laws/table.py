@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TEXT = ("run", "domain", "start")
 """Columns that are names; every other one is numbers."""
 
+MOST_NAMED = 10
+"""Columns of a table that a message names."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -42,13 +45,15 @@ class Table:
     def __getitem__(self, name: str) -> Array:
         """A column. Raises DataError when it is not there."""
         if name not in self.columns:
-            known = ", ".join(self.columns) or "none"
+            known = ", ".join(list(self.columns)[:MOST_NAMED]) or "none"
+            known += f" and {len(self.columns) - MOST_NAMED} more" if len(self.columns) > MOST_NAMED else ""
             raise DataError(
                 f"{self.where}: no column '{name}'; there is {known}. `--columns {name}=NAME` says what it is called"
             )
         column = self.columns[name]
         if name not in TEXT and column.dtype.kind == "O" and len(column):
-            raise DataError(f"{self.where}: column '{name}': wanted numbers, came {column[0]!r}")
+            row = next((i for i, value in enumerate(column) if not _is_number(value)), 0)
+            raise DataError(f"{self.where}: column '{name}', row {row + 1}: wanted a number, came {column[row]!r}")
         return column
 
     def where_known(self, *names: str) -> Table:
@@ -105,6 +110,8 @@ def read_table(path: Path, names: Mapping[str, str] | None = None) -> Table:
         columns = _columns(path, kind)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a {kind.lstrip('.') or 'CSV'} table: {_first_line(error)}") from None
+    if len(columns) == 1 and (sign := next((s for s in ";\t|" if s in next(iter(columns))), None)):
+        raise DataError(f"{path}: one column, {next(iter(columns))!r}: wanted commas between columns, came {sign!r}")
     for known, given in (names or {}).items():
         if given not in columns:
             raise DataError(f"{path}: no column '{given}' (for '{known}'); there is {', '.join(columns) or 'none'}")

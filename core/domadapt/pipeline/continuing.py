@@ -111,6 +111,11 @@ def take_over(request: TrainRequest, options: BaseModel, stage: Stage) -> None:
             _copy(path, stage.scratch, training, str(request.tokens.manifest["sha256"]))
             stage.event("taken_over", step=step, key=path.parent.stem)
             return
+    if others and any(one.get("mixture") for one in request.tokens.plan.get("stages", ())):
+        stage.event(
+            "warning",
+            message="no checkpoint in the store began with the windows and rates of this training: it begins at step 1",
+        )
 
 
 def newest_step(scratch: Path) -> int:

@@ -19,9 +19,10 @@ from domadapt.components import Side
 from domadapt.pipeline.continuing import Training, newest_step
 from domadapt.pipeline.graph import Graph, training_size
 from domadapt.pipeline.store import Store
+from domadapt.recipe.mix import Mix, MixEarlier
 from domadapt.recipe.mixtures import source_names
 from domadapt.recipe.resolved import ResolvedRecipe
-from domadapt.recipe.schema import Mix, MixEarlier, Recipe
+from domadapt.recipe.schema import Recipe
 from domadapt.recipe.tree import Node, Origin, node_of
 
 LOCK = "recipe.lock.yaml"
@@ -50,8 +51,8 @@ def with_earlier(resolved: ResolvedRecipe, graph: Graph, store: Store, folder: P
     recipe, before = resolved.recipe, _read(folder / LOCK)
     if before is None or "train" not in graph.nodes or "train" not in before.keys:
         return resolved, ""
-    if recipe.mix.earlier not in ([], before.earlier) or not _same_texts(graph, before):
-        return resolved, ""
+    if recipe.mix.earlier not in ([], before.earlier):
+        return resolved, ""  # it has a past of its own
     steps = _steps(before.recipe, before.keys, store)
     now = _steps(recipe, graph.keys, None) or steps  # one pass over the domain, as before
     if _mixture(recipe.mix) == _mixture(before.recipe.mix) and now == steps:
@@ -139,9 +140,17 @@ def _mixture(mix: Mix | MixEarlier) -> dict[str, Any]:
 
 def _changes(resolved: ResolvedRecipe, graph: Graph, before: Before, until: int, steps: int, now: int) -> list[str]:
     """What of the training other than its mixture was changed."""
+    from pydantic import ValidationError
+
     recipe, backend = resolved.recipe, resolved.backend
     if recipe.train.backend != before.recipe.train.backend:
         return ["train.backend"]
+    if not _same_texts(graph, before):
+        return ["the corpora"]
+    try:
+        options = backend.cls.Config.model_validate(before.recipe.train.options)
+    except ValidationError:
+        return ["train.options"]  # those of another version
     start = graph.models[f"model.{recipe.model.start}"]
     one = Training.of(
         recipe.train,
@@ -153,7 +162,7 @@ def _changes(resolved: ResolvedRecipe, graph: Graph, before: Before, until: int,
     )
     two = Training.of(
         before.recipe.train,
-        backend.cls.Config.model_validate(before.recipe.train.options),
+        options,
         start=before.models.get(before.recipe.model.start, "").removeprefix("sha256:"),
         steps=steps,
         samples_per_step=training_size(before.recipe)[0],
@@ -166,7 +175,7 @@ def _unlike(resolved: ResolvedRecipe, before: Before) -> list[str]:
     """What makes other windows than those that were trained on."""
     mix, had = resolved.recipe.mix, before.recipe.mix
     found = [f"mix.{name}" for name in PACKED if getattr(mix, name) != getattr(had, name)]
-    if mix.mixer == had.mixer and resolved.mixer.config != resolved.mixer.cls.Config.model_validate(had.options):
+    if mix.mixer == had.mixer and resolved.mixer.config.model_dump(mode="json", by_alias=True) != had.options:
         found.append("mix.options")
     found += [
         f"the sources of {side} text that mix tells apart now: it was packed as a whole, so name those that may be "

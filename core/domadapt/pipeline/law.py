@@ -71,7 +71,7 @@ def add_law(graph: Graph, resolved: ResolvedRecipe) -> bool:
         "seed": recipe.seed,
     }
     work = _choosing(runs, recipe.train, is_start=is_start)
-    graph.add(Node(LAW, LAW, ["domadapt:law:1"], options, {**inputs, "reference": reference}, LawAdvice, work))
+    graph.add(Node(LAW, LAW, ["domadapt:law:2"], options, {**inputs, "reference": reference}, LawAdvice, work))
     return True
 
 

@@ -28,7 +28,8 @@ from domadapt.pipeline.continuing import take_over
 from domadapt.pipeline.corpus import build_corpus
 from domadapt.pipeline.sampled import SampledCorpus
 from domadapt.recipe.check import Choice
-from domadapt.recipe.schema import CorpusRecipe, EvalRecipe, Launch, Mix, Train
+from domadapt.recipe.mix import Mix
+from domadapt.recipe.schema import CorpusRecipe, EvalRecipe, Launch, Train
 from domadapt.recipe.sweeps import SweepPlan
 
 Work = Callable[[Stage, Mapping[str, Any], Path], dict[str, Any]]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from domadapt.builtin.tokens.mixture import Part
     from domadapt.components import MixRequest, Side
     from domadapt.pipeline.engine import Run
-    from domadapt.recipe.schema import Mix, MixEarlier, Recipe
+    from domadapt.recipe.mix import Mix, MixEarlier
+    from domadapt.recipe.schema import Recipe
 
 BYTES_A_TOKEN = 4.0
 """English text by the tokenizers of current models; other languages have fewer."""

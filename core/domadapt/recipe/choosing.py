@@ -15,9 +15,10 @@ from domadapt.components import Side
 from domadapt.recipe.merges import CONFIG, CONFIG_MERGER
 from domadapt.recipe.problems import MOST_PROBLEMS, Problem
 from domadapt.recipe.resolved import MERGE_KNOBS, PERPLEXITY, PROBES, SIDES, Choice
-from domadapt.recipe.schema import EvalRecipe, MergeRecipe, Section, keys_of
+from domadapt.recipe.schema import EvalRecipe, MergeRecipe
 from domadapt.recipe.tasks import TaskChoice, TaskChooser
 from domadapt.recipe.tree import CORE_DEFAULT, Location, Node, dotted, node_of
+from domadapt.recipe.values import Section, keys_of
 from domadapt.recipe.wording import MISSING, option_problems
 
 if TYPE_CHECKING:

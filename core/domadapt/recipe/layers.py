@@ -14,8 +14,9 @@ from pydantic import BaseModel
 
 from domadapt.recipe.problems import Problem, UnreadableRecipeError, shown
 from domadapt.recipe.reading import read_value
-from domadapt.recipe.schema import Recipe, Section, keys_of
+from domadapt.recipe.schema import Recipe
 from domadapt.recipe.tree import CORE_DEFAULT, Location, Node, Origin, dotted, node_of
+from domadapt.recipe.values import Section, keys_of
 
 _STEP = re.compile(r'"([^"]*)"|([^."]+)')
 _SHORT: dict[Location, str] = {

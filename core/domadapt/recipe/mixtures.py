@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from domadapt.recipe.schema import CorpusSource, Mix, MixEarlier, MixStage, Recipe
+from domadapt.recipe.mix import Mix, MixEarlier, MixSource, MixStage
+from domadapt.recipe.schema import CorpusSource, Recipe
 from domadapt.recipe.tree import Location, Node, dotted
 
 if TYPE_CHECKING:
@@ -92,10 +93,21 @@ def _shares(recipe: Recipe) -> Found:
                 f"mix.sources: every source of {side} text has a share, and they come to {total:g} ({text}); let them "
                 "add up to 1, or one source have none, which then gets the rest",
             )
+        weighted = [name for name, one in asked.items() if one is not None and one.weight is not None]
+        if weighted and (bare := [name for name, one in asked.items() if not _says_how_much(one)]):
+            yield (
+                ("mix", "sources"),
+                f"mix.sources: of {side} text {', '.join(weighted)} has a weight and {', '.join(bare)} nothing; give "
+                "each of them a weight, a share or epochs: a weight cannot be compared with a size",
+            )
     for number, stage in enumerate(mix.schedule):
         if stage.weights and not any(stage.weights.values()):
             place: Location = ("mix", "schedule", number, "weights")
             yield place, f"{dotted(place)}: all weights are 0; give the sources that are to be read more"
+
+
+def _says_how_much(source: MixSource | None) -> bool:
+    return source is not None and {source.weight, source.share, source.epochs} != {None}
 
 
 def _stages(recipe: Recipe) -> Found:

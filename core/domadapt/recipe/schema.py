@@ -8,97 +8,38 @@ Component options (`options`) are free mappings here; they are checked against t
 
 from __future__ import annotations
 
-import decimal
-import math
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
     Tag,
     model_serializer,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
-_COUNT = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", re.IGNORECASE)
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_COUNT_WANTED = "wanted a count such as 20000, 500M or 1.5B"
-_RUN_NAME = "[a-z0-9][a-z0-9._-]{0,63}"
-_SOURCE_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*\.(?:partial|tmp)?")
-_LARGEST = 2**63
-
-
-def parse_count(value: object) -> object:
-    """Read a count written as a person writes it: 20000, 500M, 1.5B. Anything else is left to pydantic.
-
-    Raises ValueError for a string that is no count, and for one that is not whole (1.5).
-    """
-    if isinstance(value, bool):
-        raise ValueError(_COUNT_WANTED)
-    if not isinstance(value, str):
-        return value
-    match = _COUNT.fullmatch(value.strip())
-    if match is None:
-        raise ValueError(_COUNT_WANTED)
-    number = decimal.Decimal(match[1].replace("_", "")) * _UNITS[match[2].upper()]
-    if number != number.to_integral_value():
-        raise ValueError("wanted a whole number")
-    return int(number)
-
-
-def parse_decimal(value: object) -> object:
-    """Read a number; YAML 1.1 loads `1e-5` as a string, which is meant as a number here."""
-    if isinstance(value, bool):
-        raise ValueError("wanted a number")
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            hint = " (5 % is 0.05)" if value.strip().endswith("%") else ""
-            raise ValueError(f"wanted a number{hint}") from None
-    return value
-
-
-def parse_start_rate(value: object) -> object:
-    """Read the rate that a warm-up rises from: a number, or the word `checkpoint`."""
-    if value == "checkpoint":
-        return value
-    try:
-        rate = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
-    except ValueError:
-        rate = -1.0
-    if not 0 <= rate < math.inf:
-        raise ValueError("wanted a rate such as 1e-6, at least 0, or 'checkpoint'")
-    return rate
-
-
-def parse_run_name(value: str) -> str:
-    """Check the name of a run, which becomes a folder.
-
-    Raises ValueError for anything but a short slug, for names no file system takes everywhere (con, nul),
-    and for endings that mark unfinished work.
-    """
-    if not re.fullmatch(_RUN_NAME, value) or _RESERVED.fullmatch(value):
-        raise ValueError(
-            "wanted a folder name of at most 64 lower-case letters, digits, '.', '_' and '-', "
-            "beginning with a letter or digit and not reserved (con, nul, *.tmp)"
-        )
-    return value
-
-
-def parse_source_name(value: str) -> str:
-    """Check the name of a source, which becomes part of file names. Raises ValueError for anything but a short word."""
-    if not re.fullmatch(_SOURCE_NAME, value):
-        raise ValueError("wanted a name of at most 64 letters, digits, '.', '_' and '-', such as annual-reports")
-    return value
+from domadapt.recipe.mix import Mix
+from domadapt.recipe.values import (
+    ONE_OR_SEVERAL,
+    Count,
+    Decimal,
+    Line,
+    Name,
+    Names,
+    Options,
+    RunName,
+    Section,
+    SlurmTime,
+    SourceName,
+    StartRate,
+    distinct,
+    empty_for_none,
+    listed,
+    parse_count,
+)
 
 
 def _named_step(value: object) -> object:
@@ -111,62 +52,6 @@ def _named_task(value: object) -> object:
 
 def _task_list(value: object) -> object:
     return [value] if isinstance(value, (str, dict)) else value
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _distinct(values: list[str]) -> list[str]:
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"'{value}' is named twice; remove one")
-    return values
-
-
-def _minutes(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _empty_for_none(value: object) -> object:
-    return {} if value is None else value
-
-
-Count = Annotated[int, BeforeValidator(parse_count, json_schema_input_type=int | str), Field(gt=0, lt=_LARGEST)]
-Decimal = Annotated[float, BeforeValidator(parse_decimal), Field(allow_inf_nan=False)]
-StartRate = Annotated[
-    float | Literal["checkpoint"],
-    BeforeValidator(parse_start_rate, json_schema_input_type=float | Literal["checkpoint"]),
-]
-Options = Annotated[dict[str, Any], BeforeValidator(_empty_for_none, json_schema_input_type=dict[str, Any] | None)]
-Name = Annotated[str, Field(min_length=1)]
-Line = Annotated[str, Field(min_length=1, pattern=r"^[^\r\n]+$")]
-SlurmTime = Annotated[
-    str,
-    BeforeValidator(_minutes, json_schema_input_type=int | str),
-    Field(pattern=r"^([0-9]+-)?[0-9]+(:[0-9]{1,2}){0,2}$"),
-]
-RunName = Annotated[str, AfterValidator(parse_run_name), Field(json_schema_extra={"pattern": f"^{_RUN_NAME}$"})]
-SourceName = Annotated[
-    str, AfterValidator(parse_source_name), Field(json_schema_extra={"pattern": f"^{_SOURCE_NAME}$"})
-]
-Names = Annotated[
-    list[str], BeforeValidator(_listed, json_schema_input_type=list[str] | str), AfterValidator(_distinct)
-]
-
-
-def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The keys a model reads, as they are written in a recipe, with their fields."""
-    return {
-        field.validation_alias if isinstance(field.validation_alias, str) else name: field
-        for name, field in model.model_fields.items()
-    }
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, unknown keys refused, field docstrings kept."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Model(Section):
@@ -267,164 +152,6 @@ class CorpusRecipe(Section):
         return self
 
 
-def _number_of_values(value: object) -> str:
-    return "several" if isinstance(value, list) else "one"
-
-
-# told apart beforehand, so that a wrong number is not also told that it could have been a list
-_ONE_OR_SEVERAL = Discriminator(_number_of_values)
-ReplayShare = Annotated[Decimal, Field(ge=0, lt=1)]
-MixRamp = Annotated[
-    Annotated[ReplayShare, Tag("one")]
-    | Annotated[list[ReplayShare], Field(min_length=2, max_length=2), Tag("several")],
-    _ONE_OR_SEVERAL,
-]
-
-
-class MixSource(Section):
-    """How much of one source is trained on. At most one of weight, share and epochs."""
-
-    weight: Decimal | None = Field(default=None, gt=0)
-    """Tokens of this source beside those of the others on its side, which then have weights too: 70 and 1 are 70 : 1.
-    Default: its size, to the power 1 / `mix.temperature`."""
-    share: Decimal | None = Field(default=None, ge=0, le=1)
-    """Share of its side's tokens."""
-    epochs: Decimal | None = Field(default=None, gt=0)
-    """So many passes over it."""
-    max_epochs: Decimal | None = Field(default=None, gt=0)
-    """How often it may be repeated, in the place of `mix.max_epochs`."""
-
-    @model_validator(mode="after")
-    def _one_of_three(self) -> Self:
-        said = [name for name in ("weight", "share", "epochs") if getattr(self, name) is not None]
-        if len(said) > 1:
-            raise ValueError(f"{' and '.join(said)} both say how much of the source there is: keep one of them")
-        return self
-
-
-class MixStage(Section):
-    """A stage of training with a mixture of its own. The last one has no end."""
-
-    until: Annotated[Decimal, Field(gt=0, lt=1)] | None = None
-    """Where the stage ends, as a share of the training."""
-    until_step: Count | None = None
-    """Optimizer step after which the stage ends, in the place of `until`: where a training that was stopped goes on
-    with other shares."""
-    replay: MixRamp | None = None
-    """Share of general tokens in this stage: a number, or [from, to] for one that rises or falls evenly. Default:
-    `mix.replay`."""
-    subset: Decimal = Field(default=1.0, gt=0, le=1)
-    """Share of the domain's windows that the stage draws from, again and again: 0.1 over half of the training are the
-    same windows several times. What the subset has shown comes last in later stages."""
-    weights: dict[str, Annotated[Decimal, Field(ge=0)]] = {}
-    """Weights of sources in this stage, in the place of what `mix.sources` says. Sources that are not named, of a side
-    of which one is named, have none."""
-
-    @model_validator(mode="after")
-    def _one_end(self) -> Self:
-        if self.until is not None and self.until_step is not None:
-            raise ValueError("until and until_step both say where the stage ends: keep one of them")
-        return self
-
-
-class MixEarlier(Section):
-    """A mixture that the training had before, until it was stopped. What is not said here is as `mix` says."""
-
-    until_step: Count
-    """The optimizer step at which the training was stopped."""
-    steps: Count
-    """Optimizer steps of the whole training as it was planned then."""
-    replay: ReplayShare
-    """Share of general tokens, as in `mix`; so are the others."""
-    sources: dict[str, MixSource] = {}
-    """How much of which source."""
-    temperature: Decimal = Field(default=1.0, ge=1)
-    """How sources without a weight count."""
-    schedule: list[MixStage] = []
-    """Stages of the training as it was planned then."""
-
-
-def _law_or_share(value: object) -> str:
-    return "law" if value == "law" else "share"
-
-
-# told apart beforehand, so that a wrong number is not also told that it could have been a word
-Replay = Annotated[
-    Annotated[Decimal, Field(ge=0, lt=1), Tag("share")] | Annotated[Literal["law"], Tag("law")],
-    Discriminator(_law_or_share),
-]
-RATIOS = (0.01, 0.05, 0.1, 0.25, 0.5)
-"""Shares of general tokens that the small runs of a law have: evenly by factors, 1 % to a half."""
-
-
-class MixLaw(Section):
-    """The small runs that `replay: law` plans, and the bound that the ratio is chosen under."""
-
-    ratios: Annotated[list[Annotated[Decimal, Field(ge=0, lt=1)]], Field(min_length=5)] | None = None
-    """Shares of general tokens of the small runs, five or more. Default: 0.01, 0.05, 0.1, 0.25 and 0.5."""
-    length: Decimal = Field(default=0.5, gt=0, le=1)
-    """Length of a small run as a share of the training planned. Laws reach twice as far where they were seen to: the
-    second half of each small run is predicted from its first."""
-    general_loss_at_most: Decimal = Field(default=0.03, ge=0)
-    """Rise of the general loss over the instruct model's that is allowed, as a share of it: 0.03 is 3 %, the bound of
-    the D-CPT paper's example (Que et al. 2024, arXiv 2406.01375)."""
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """The ratios in rising order."""
-        return tuple(sorted(set(self.ratios or RATIOS)))
-
-
-class Mix(Section):
-    """What is trained on."""
-
-    mixer: str = "replay"
-    """Name of a mixer component."""
-    tokens: Count | None = None
-    """Training tokens in total. Default: `train.steps` times `train.batch_tokens`, or one epoch of the domain."""
-    replay: Replay = 0.05
-    """Share of general tokens in training. 5 % is the advice for a weak shift (Ibrahim et al. 2024). law: small runs
-    are trained first, and a law fitted to them chooses it (`law` says how)."""
-    law: MixLaw = MixLaw()
-    """What `replay: law` does; it has no part in a run with a number there."""
-    seq_len: Annotated[Count, Field(ge=8)] = 4096
-    """Tokens of a training window."""
-    packing: Literal["concat", "greedy", "best_fit", "none"] = "concat"
-    """concat: documents in a row, cut every seq_len tokens, no padding. The others pad: greedy cuts a document only
-    when it is longer than a window and begins a new window where it does not fit; best_fit, likewise, puts it where the
-    least room stays; none gives each document a window and drops what is beyond it."""
-    max_epochs: Decimal = Field(default=4.0, gt=0)
-    """How often any part may be repeated before the run is refused. 4 epochs are nearly as good as new
-    data (Muennighoff et al. 2023, arXiv 2305.16264)."""
-    sources: dict[str, MixSource] = {}
-    """How much of which source, by its name (`source` of a document): {weight | share | epochs, max_epochs}. Each
-    source of a side of which one is named is then a part of its own."""
-    temperature: Decimal = Field(default=1.0, ge=1)
-    """Sources without a weight count by their size to the power 1 / temperature: 1 as they come, more evens them out
-    (Conneau et al. 2020, arXiv 1911.02116, alpha = 1 / temperature). Above 1 every source is a part of its own."""
-    schedule: list[MixStage] = []
-    """Stages with mixtures of their own: {until, replay, subset, weights}."""
-    earlier: list[MixEarlier] = []
-    """Mixtures that the training had before it was stopped and went on with this one. adapt writes them into
-    recipe.lock.yaml, so that the lock file alone repeats the run."""
-    options: Options = {}
-    """Options of the mixer."""
-
-    @property
-    def share(self) -> float:
-        """The share of general tokens; while a law is to choose it, the middle one of those it tries."""
-        return self.replay if self.replay != "law" else self.law.shares[len(self.law.shares) // 2]
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_idle(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = dump(self)
-        if self.replay != "law":  # it counts in no key and stands in no lock file
-            values.pop("law", None)
-        if not self.earlier:
-            values.pop("earlier", None)
-        return values
-
-
 class Train(Section):
     """Continual pre-training."""
 
@@ -492,13 +219,13 @@ class Train(Section):
 
 Portion = Annotated[Decimal, Field(ge=0, le=1)]
 Portions = Annotated[
-    Annotated[Portion, Tag("one")] | Annotated[list[Portion], Field(min_length=1), Tag("several")], _ONE_OR_SEVERAL
+    Annotated[Portion, Tag("one")] | Annotated[list[Portion], Field(min_length=1), Tag("several")], ONE_OR_SEVERAL
 ]
 Kept = Annotated[Decimal | None, Field(gt=0, le=1)]
 Kepts = Annotated[
     Annotated[Kept, Tag("one")]
     | Annotated[list[Annotated[Decimal, Field(gt=0, le=1)]], Field(min_length=1), Tag("several")],
-    _ONE_OR_SEVERAL,
+    ONE_OR_SEVERAL,
 ]
 
 
@@ -536,7 +263,7 @@ class MergeRecipe(Section):
     Or {general_loss_at_most: X}: the best on the domain among those that lose at most X general bits per byte."""
     write: Annotated[Count, Field(le=16)] = 1
     """So many candidates of a sweep become models, evaluated and reported: the chosen one, then others of the front."""
-    options: Annotated[dict[str, Options], BeforeValidator(_empty_for_none)] = {}
+    options: Annotated[dict[str, Options], BeforeValidator(empty_for_none)] = {}
     """Options by method name; those of a method that is not selected wait for `--merge`, checked all the same. A name
     with the option `config` is a whole configuration of mergekit under that name. In place of a value, {each: [A, B]}
     is a sweep over values."""
@@ -655,7 +382,7 @@ class InlinePack(Section):
     title: str = ""
     """What the domain is, in a few words."""
     benchmarks: Annotated[
-        list[Name], BeforeValidator(_listed, json_schema_input_type=list[str] | str), AfterValidator(_distinct)
+        list[Name], BeforeValidator(listed, json_schema_input_type=list[str] | str), AfterValidator(distinct)
     ] = []
     """Benchmarks in lm-eval's format: `orders.yaml`, beside this file, is the task `orders`."""
 

@@ -403,7 +403,7 @@ def _takes_gradient(choice: Choice) -> bool:
 
 def _number(node: Node) -> Any:
     """A value of a list as the schema reads it: numbers as such, also 1e-1, which YAML takes for text."""
-    from domadapt.recipe.schema import parse_decimal
+    from domadapt.recipe.values import parse_decimal
 
     try:
         value = parse_decimal(node.plain())

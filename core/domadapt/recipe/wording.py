@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from domadapt.components import Options
 from domadapt.recipe.problems import MOST_PROBLEMS, Problem, nearest, shown
-from domadapt.recipe.schema import SYNONYMS, Recipe, keys_of
+from domadapt.recipe.schema import SYNONYMS, Recipe
 from domadapt.recipe.tree import Location, Node, dotted
+from domadapt.recipe.values import keys_of
 
 MISSING = "missing key"
 _WANTED = {

@@ -47,7 +47,11 @@ def fit_chart(study: Entry, number: int = 0) -> Markup:
     """Measured losses as dots, the law as lines: over the length, a line a run; else measured against predicted."""
     points = study["points"]
     axis = next((name for name in ("tokens", "s1_cpt", "s1") if name in points), None)
-    runs = dict.fromkeys(points["group"])
+    groups = points["group"]
+    alone = set(points) == {"group", "measured", "predicted", axis}
+    if alone and len(set(groups)) == len(groups):  # a measurement at each length, as critical ratios are
+        groups = [""] * len(groups)
+    runs = dict.fromkeys(groups)
     if axis is None or len(runs) > MOST_LINES:
         dots = list(zip(points["predicted"], points["measured"], strict=True))
         ends = (min(points["predicted"]), max(points["predicted"]))
@@ -60,7 +64,7 @@ def fit_chart(study: Entry, number: int = 0) -> Markup:
         )
     series = []
     for place, run in enumerate(runs):
-        rows = [i for i, group in enumerate(points["group"]) if group == run]
+        rows = [i for i, group in enumerate(groups) if group == run]
         rows.sort(key=lambda i: points[axis][i])
         series.append(
             Curve(
@@ -70,10 +74,10 @@ def fit_chart(study: Entry, number: int = 0) -> Markup:
                 [(points[axis][i], points["measured"][i]) for i in rows],
             )
         )
-    title = f"{study['title']}: measured losses (dots) and the fit (lines)"
+    title = f"{study['title']}: what was measured (dots) and the fit (lines)"
     about = {"tokens": "training tokens"}.get(axis, "forward area of the learning rate (S1)")
     positive = min(points[axis]) > 0
-    return plot(f"fit{number}", title, about, "loss", series, logarithmic=axis == "tokens" and positive)
+    return plot(f"fit{number}", title, about, study["value"], series, logarithmic=axis == "tokens" and positive)
 
 
 def _called(points: Entry, row: int, run: str) -> str:
@@ -87,7 +91,7 @@ def residual_chart(study: Entry, number: int = 0) -> Markup:
     return plot(
         f"residuals{number}",
         "Residuals",
-        "predicted loss",
+        f"predicted {study['value']}",
         "measured − predicted, %",
         [Curve("", "run-0", dots=errors)],
         [Rule("", y=0.0)],
@@ -136,17 +140,21 @@ def parameter_table(study: Entry) -> Table:
 def held_out_table(study: Entry) -> Table:
     """Errors on what was held out, beside the naive guess."""
     rows: Rows = []
+    naive = next((held["naive"] for held in study["held_out"] if held["naive"]), "")
+    errors = {"rmse": "RMSE", "largest": "largest"}
+    if naive:
+        errors |= {"naive_rmse": "naive RMSE", "naive_largest": "naive largest"}
     for held in study["held_out"]:
         for f in held["folds"]:
-            cells = [_number(f[key]) for key in ("rmse", "largest", "naive_rmse", "naive_largest")]
+            cells = [_number(f[key]) for key in errors]
             rows.append([held["what"], f["label"], Cell(str(f["n"]), (f["n"],)), *cells])
-    naive = next((held["naive"] for held in study["held_out"] if held["naive"]), "")
-    caption = "Errors on what was held out, in the unit of the loss" + (f"; naive: {naive}" if naive else "")
+    caption = f"Errors on what was held out, in the unit of the {study['value']}"
+    caption += f"; naive: {naive}" if naive else ""
     return Table(
         f"held-out-{study['side'] or 'loss'}",
         caption,
-        ["held out", "which", "points", "RMSE", "largest", "naive RMSE", "naive largest"],
-        ["held_out", "which", "points", "rmse", "largest", "naive_rmse", "naive_largest"],
+        ["held out", "which", "points", *errors.values()],
+        ["held_out", "which", "points", *errors],
         rows,
         2,
         grouped=True,

@@ -10,7 +10,7 @@ Entry = Mapping[str, Any]
 
 def study_lines(study: Entry) -> Iterator[str]:
     """The account of one loss, of `study_data`."""
-    side = f", {study['side']} loss" if study["side"] else ""
+    side = f", {study['side']} {study['value']}" if study["side"] else ""
     yield f"{study['title']}{side} ({study['source']})"
     yield (
         f"{study['n']} measurements of {study['runs']} runs; R2 {study['r2']:.5f}, relative error {study['rmse']:.2%}, "
@@ -21,11 +21,12 @@ def study_lines(study: Entry) -> Iterator[str]:
     for held in study["held_out"]:
         yield f"{held['what']} held out: error {held['rmse']:.2%}"
         naive = bool(held["naive"])
-        yield f"  {'':<16} {'points':>6} {'RMSE':>9} {'largest':>9}" + (
+        wide = max(8, *(len(f["label"]) for f in held["folds"]))
+        yield f"  {'':<{wide}} {'points':>6} {'RMSE':>9} {'largest':>9}" + (
             f" {'naive':>9} {'largest':>9}" if naive else ""
         )
         for f in held["folds"]:
-            row = f"  {f['label'][:16]:<16} {f['n']:>6} {f['rmse']:>9.4f} {f['largest']:>9.4f}"
+            row = f"  {f['label']:<{wide}} {f['n']:>6} {f['rmse']:>9.4f} {f['largest']:>9.4f}"
             yield row + (f" {_known(f['naive_rmse'])} {_known(f['naive_largest'])}" if naive else "")
         if naive:
             yield f"  naive: {held['naive']}"
@@ -57,9 +58,42 @@ def advice_lines(advice: Entry, studies: Sequence[Entry]) -> Iterator[str]:
     for study in studies:
         held = "; ".join(f"{held['what']} held out {held['rmse']:.2%}" for held in study["held_out"])
         yield f"{study['side']} fit: R2 {study['r2']:.4f}, error {study['rmse']:.2%}; {held}"
-    yield from (
-        f"note: {note}" for note in dict.fromkeys([*advice["notes"], *(n for s in studies for n in s["notes"])])
+    for note in advice["notes"]:
+        yield f"note: {note}"
+    for note in dict.fromkeys(n for s in studies for n in s["notes"]):
+        sides = [s["side"] for s in studies if note in s["notes"]]
+        yield f"note: {note}" if len(sides) == len(studies) else f"note, {sides[0]} loss: {note}"
+
+
+def answer_lines(found: Entry) -> Iterator[str]:
+    """What `spending` answers: a number, or a number with its interval, a line."""
+    for name, value in found.items():
+        told = (
+            value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else _with_interval(value)
+        )
+        yield f"{name.replace('_', ' ')}: {told}"
+
+
+def _with_interval(value: Mapping[str, float]) -> str:
+    return f"{value['value']:.6g}, 95 % interval {value['low']:.4g} to {value['high']:.4g}"
+
+
+def balance_lines(found: Entry) -> Iterator[str]:
+    """What `balance` answers, and the schedules that it was chosen among."""
+    share = found["domain_share"]
+    yield (
+        f"advised: peak learning rate {found['peak_lr']:g}, {found['steps']} steps, {share['value']:.1%} domain text "
+        f"(mix.replay {1 - share['value']:.3f}), 95 % interval {share['low']:.1%} to {share['high']:.1%}"
     )
+    yield (
+        f"{found['weight']:g} x general + {1 - found['weight']:g} x domain loss: {found['weighed_loss']:.4f}; of "
+        f"{len(found['plans'])} schedules the best in {found['chance']:.0%} of the resamples"
+    )
+    for side in ("domain", "general"):
+        yield f"{side} loss there: {interval_text(found[side])}"
+    yield f"{'peak lr':>10} {'steps':>8} {'domain share':>13} {'weighed loss':>13}"
+    for p in found["plans"]:
+        yield f"{p['peak_lr']:>10.3g} {p['steps']:>8} {p['domain_share']:>13.3f} {p['weighed_loss']:>13.4f}"
 
 
 def interval_text(value: Mapping[str, float]) -> str:

@@ -107,15 +107,40 @@ def mixture(plan: Entry) -> Table:
             _count(part["tokens"]),
             Cell(f"{count(part['windows_used'])} of {count(part['windows'])}", (part["windows_used"], part["windows"])),
             Cell(f"{part['epochs']:.2f}", (part["epochs"],)),
-            Cell(percent(part["share_asked"]), (part["share_asked"],)),
-            Cell(percent(part["share_achieved"]), (part["share_achieved"],)),
+            _count(part.get("most_repeats")),
+            Cell(share(part["share_asked"]), (part["share_asked"],)),
+            Cell(share(part["share_achieved"]), (part["share_achieved"],)),
         ]
         for part in plan["parts"]
     ]
-    caption = f"{count(plan['tokens'])} tokens in windows of {count(plan['seq_len'])}, order from seed {plan['seed']}"
-    headers = ["part", "tokens", "windows used", "epochs", "share asked", "share achieved"]
-    fields = ["part", "tokens", "windows_used", "windows", "epochs", "share_asked", "share_achieved"]
+    tokens, length = count(plan["tokens"]), count(plan["seq_len"])
+    caption = f"Mixture: {tokens} tokens in windows of {length}, order from seed {plan['seed']}"
+    headers = ["part", "tokens", "windows used", "epochs", "most repeats", "share asked", "share achieved"]
+    fields = ["part", "tokens", "windows_used", "windows", "epochs", "most_repeats", "share_asked", "share_achieved"]
     return Table("mixture", caption, headers, fields, rows)
+
+
+def mixture_stages(plan: Entry) -> Table:
+    """What each stage of the mixture asked, and what came; so for the stretches before and after a training stopped."""
+    rows: Rows = []
+    last = max(stage.get("mixture", 0) for stage in plan["stages"])
+    for stage in plan["stages"]:
+        length, before = stage["last"] - stage["first"], stage.get("mixture", 0) < last
+        told = f"{count(stage['first'] + 1)} to {count(stage['last'])}{', before the stop' if before else ''}"
+        rows += [
+            [
+                Cell(told, (stage["first"], stage["last"], stage.get("mixture", 0))),
+                name,
+                Cell(f"{part['asked']:.2f}", (part["asked"],)),
+                _count(part["windows"]),
+                Cell(share(part["asked"] / length), (part["asked"] / length,)),
+                Cell(share(part["windows"] / length), (part["windows"] / length,)),
+            ]
+            for name, part in stage["parts"].items()
+        ]
+    headers = ["windows", "part", "windows asked", "achieved", "share asked", "achieved"]
+    fields = ["first", "last", "mixture", "part", "asked", "windows", "share_asked", "share_achieved"]
+    return Table("mixture-stages", "Stages of the mixture", headers, fields, rows, 2, grouped=True)
 
 
 def packing(plan: Entry) -> Table:
@@ -144,6 +169,11 @@ def packing(plan: Entry) -> Table:
     headers = ["part", "documents", "tokens a document", "positions", "padding", "tokens in no window", "cut documents"]
     fields = ["part", "documents", "tokens_per_document", "slots", "padding", "lost", "cut_documents"]
     return Table("packing", caption, headers, fields, rows)
+
+
+def share(portion: float) -> str:
+    """A share with four digits: 0.1 % asked and 0.0999 % achieved are to be told apart."""
+    return f"{100 * portion:.4g} %"
 
 
 def percent(share: float | None) -> str:

@@ -18,7 +18,7 @@ from domadapt.builtin.mixing.replay import ReplayMixer
 from domadapt.builtin.mixing.targets import stretches
 from domadapt.components import MixRequest, Side
 from domadapt.errors import DataError
-from domadapt.recipe.schema import MixSource, MixStage
+from domadapt.recipe.mix import MixSource, MixStage
 
 fixed = settings(derandomize=True, deadline=None, max_examples=60)
 

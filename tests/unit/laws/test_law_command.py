@@ -15,8 +15,11 @@ from domadapt.cli.law import LAWS
 from domadapt.errors import FAILED, MISSING, USAGE
 from domadapt.laws import study as studies
 from domadapt.laws.observations import PREPARED
+from domadapt.laws.table import Table
 from domadapt.report.law_page import render_law_page
 
+from .test_balance import PEAK, STEPS
+from .test_balance import measured as with_rates
 from .test_study import measured
 from .test_tables import finished_run
 
@@ -35,8 +38,15 @@ def quick(monkeypatch: pytest.MonkeyPatch, few_starts: None) -> None:
 @pytest.fixture
 def losses(tmp_path: Path) -> Path:
     """A table of planted losses as CSV."""
-    table = measured()
-    path = tmp_path / "losses.csv"
+    return written(measured(), tmp_path / "losses.csv")
+
+
+BALANCE = ["suggest", "LOSSES", "--law", "dynamics", "--balance", "0.5"]
+BOUND = ["suggest", "LOSSES", "--law", "dynamics", "--general-loss-at-most", "3%"]
+
+
+def written(table: Table, path: Path) -> Path:
+    """A table as CSV."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(table.columns)
@@ -87,6 +97,18 @@ def test_suggest_for_little_domain_text(losses: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("quick")
+def test_the_dynamics_law_is_asked_for_a_schedule_by_a_weight(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = written(with_rates(), tmp_path / "rates.csv")
+    planned = ["--law", "dynamics", "--steps", STEPS, "--peak-lr"]
+    code, out, err = run(capsys, "suggest", table, *planned, f"{PEAK / 4},{PEAK}", "--balance", "0.5")
+    assert code == 0, err
+    assert out.startswith("advised: peak learning rate 0.001, 400 steps, ")
+    assert "of 2 schedules the best in" in out
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_poor_fit_is_shown_and_ends_with_its_reasons(
     losses: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -115,7 +137,21 @@ def test_a_poor_fit_is_shown_and_ends_with_its_reasons(
         (["fit", "none.csv"], MISSING, "there is no file none.csv"),
         (["fit", "no-such-run"], USAGE, "neither a table"),
         (["fit", "LOSSES", "--law", "dcp"], USAGE, "'dcp' is not one of"),
-        (["fit", "LOSSES", "--law", "annealing"], FAILED, "no column 'step'"),
+        (["fit", "LOSSES", "--law", "annealing"], FAILED, "wanted columns step and lr"),
+        (["fit", "LOSSES", "--at", "tokens=1B"], USAGE, "--at: wanted domain_share too"),
+        (["fit", "LOSSES", "--at", "tokens=1B,domain_share=2"], USAGE, "domain_share=2 is no share"),
+        (["fit", "LOSSES", "--at", "tokens=0,domain_share=1"], USAGE, "tokens=0 is no point"),
+        (["fit", "LOSSES", "--law", "out-of-domain"], FAILED, "no column 'loss.NAME'"),
+        (["suggest", "LOSSES", "--compute", "1e20", "--domain-share", "1"], USAGE, "one size of model was measured"),
+        (["suggest", "LOSSES", "--law", "mixing", "--tokens", "20B", "--general-loss-at-most", "3%"], USAGE, "8e+09"),
+        (["suggest", "LOSSES", "--law", "annealing", "--general-loss-at-most", "3"], FAILED, "step and lr"),
+        (["suggest", "LOSSES", "--law", "cmr", "--general-loss-at-most", "3"], FAILED, "lengths with a critical ratio"),
+        (["suggest", "LOSSES", "--balance", "0.5"], USAGE, "--balance is asked of the law dynamics"),
+        (["suggest", "LOSSES", "--balance", "0.5", "--steps", "9"], USAGE, "asked of the law dynamics, not of dcpt"),
+        (["suggest", "LOSSES", "--law", "dynamics", "--balance", "0.5"], USAGE, "wants --steps and --peak-lr"),
+        ([*BALANCE, "--steps", "many"], USAGE, "wanted counts such as 500"),
+        ([*BALANCE, "--steps", "9"], USAGE, "--peak-lr: wanted learning rates such as 3e-5"),
+        ([*BOUND, "--steps", "9", "--peak-lr", "1e-3,2e-3"], USAGE, "one --steps and one --peak-lr"),
     ],
 )
 @pytest.mark.usefixtures("quick")
@@ -143,7 +179,7 @@ def test_a_page_asks_nothing_of_the_network_and_keeps_hostile_names_as_text() ->
     name = "<script src=//evil>"
     points = {"group": [name, "b"], "tokens": [1e6, 2e6], "measured": [2.0, 1.9], "predicted": [2.0, 1.9]}
     study = {
-        "title": "law", "source": "paper", "side": "domain", "n": 2, "runs": 2, "r2": 1.0, "rmse": 0.0,
+        "title": "law", "source": "paper", "side": "domain", "value": "loss", "n": 2, "runs": 2, "r2": 1.0, "rmse": 0.0,
         "against": [name],
         "starts": {"agreeing": 1, "tried": 1}, "parameters": [], "held_out": [], "notes": [name], "points": points,
     }  # fmt: skip

@@ -60,13 +60,13 @@ def errors(table: Table, law: str) -> dict[str, dict[float, tuple[float, float]]
 
 
 @pytest.mark.slow
-def test_d_cpt_beats_the_line_at_both_ends_for_python_and_at_one_end_for_the_pile(continued: Table) -> None:
-    """Not at a Pile share of 0.5: the Pile's loss rises and falls with the learning rate, which it has no term for."""
+def test_d_cpt_beats_the_line_at_both_ends_for_both_losses(continued: Table) -> None:
+    """For the Pile at a share of 0.5 only when held to the paper's demand: 0.0039 against 0.0093, without it 0.0168."""
     found = errors(continued, "dcpt")
-    for side, end in (("domain", 0.125), ("domain", 0.5), ("general", 0.125)):
-        law, line = found[side][end]
-        assert law < line
     for side in ("domain", "general"):
+        for end in ENDS:
+            law, line = found[side][end]
+            assert law < line
         assert found[side][MIDDLE][0] <= 0.01
 
 

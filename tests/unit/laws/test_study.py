@@ -15,7 +15,7 @@ from domadapt.laws.fitting import predict
 from domadapt.laws.heldout import linear
 from domadapt.laws.observations import observe
 from domadapt.laws.spending import share_for_domain_text, size_and_tokens
-from domadapt.laws.study import Study, determined, predicted, refuse, study, study_data
+from domadapt.laws.study import Study, determined, predicted, reaching, refuse, study, study_data
 from domadapt.laws.table import Table
 
 from .published import GENERAL_TRUTH, S2_TRUTH
@@ -112,7 +112,7 @@ def test_the_naive_guess_is_exact_on_a_line() -> None:
         (without(measured(), "domain_share"), "dcpt", "no column 'domain_share'"),
         (without(measured(), "domain_loss", "general_loss"), "dcpt", "no column 'loss'"),
         (without(measured(), "tokens"), "dcpt", "no column 'tokens'"),
-        (measured(), "annealing", "no column 'step'"),
+        (measured(), "annealing", "wanted columns step and lr"),
         (measured(), "cross-domain", "no column 'domain'"),
         (measured(), "cross-lingual", "no column 'loss'"),
         (measured(shares=(0.5, 1.0)), "mixing", "2 mixtures of 1 corpora, 3 at least"),
@@ -126,6 +126,40 @@ def test_data_that_cannot_identify_a_law_are_refused_with_the_reason(table: Tabl
 def test_an_unknown_law_is_refused() -> None:
     with pytest.raises(UsageError, match="no law 'dcp'; there is dcpt"):
         observe(measured(), "dcp")
+
+
+def test_a_run_without_rates_at_its_start_and_rates_or_steps_that_cannot_be() -> None:
+    table = measured()
+    own = {**table.columns, "step": table["tokens"] / 1e6, "lr": np.where(table["tokens"] > 0, 1e-3, np.nan)}
+    own["lr"][-3:] = 5e-4
+    own["lr"][0], own["run"] = 1e-3, np.array(["start", *table["run"][1:]], dtype=object)
+    assert len(observe(Table(own, "planted"), "annealing")[0].inputs["loss"]) == 40
+    for name, wrong in (("lr", -1e-3), ("step", 1e16)):
+        column = own[name].copy()
+        column[5] = wrong
+        with pytest.raises(DataError, match=f"column '{name}', row 6: wanted a number from 0 to"):
+            observe(Table({**own, name: column}, "planted"), "annealing")
+
+
+def test_rows_given_twice_count_once() -> None:
+    table = measured()
+    twice = Table({name: np.concatenate([column, column[:7]]) for name, column in table.columns.items()}, "twice")
+    for once, again in zip(observe(table, "dcpt"), observe(twice, "dcpt"), strict=True):
+        assert again.notes == [*once.notes, "7 rows that repeat others count once"]
+        assert again.inputs["loss"].tolist() == once.inputs["loss"].tolist()
+
+
+def test_losses_that_are_not_positive_are_refused_with_their_row() -> None:
+    table = measured()
+    table.columns["general_loss"][4] = -0.5
+    with pytest.raises(DataError, match=r"column 'general_loss', row 5: wanted a number above 0 .* came -0\.5"):
+        observe(table, "dcpt")
+
+
+def test_a_table_in_billions_is_suspected(planted: tuple[Study, Study]) -> None:
+    domain, _ = planted
+    found = reaching(domain, {"tokens": 1e19})
+    assert any("is the table in the same unit as the question?" in reason for reason in found.against)
 
 
 def test_a_share_of_more_than_one_is_refused() -> None:
@@ -243,3 +277,13 @@ def test_what_is_printed_is_plain_data(planted: tuple[Study, Study]) -> None:
     assert told["law"] == "dcpt"
     assert len(told["points"]["measured"]) == 40
     assert json.loads(json.dumps(advice_data(advise(*planted, at_length(10e9, None), 9.0))))["replay"] == 0.0
+
+
+def test_lengths_that_one_run_alone_measured_are_left_out_of_the_mixing_law() -> None:
+    table = measured()
+    alone = {name: np.append(column, column[-1]) for name, column in table.columns.items()}
+    alone["tokens"][-1] = 9e9
+    whole, without_it = (observe(Table(columns, "planted"), "mixing") for columns in (table.columns, alone))
+    for expected, found in zip(whole, without_it, strict=True):
+        assert found.law.parameters == expected.law.parameters
+        assert found.notes == [*expected.notes, "1 lengths measured of fewer than 3 mixtures are left out"]

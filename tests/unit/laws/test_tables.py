@@ -58,6 +58,8 @@ def test_columns_go_by_the_names_they_are_given(tmp_path: Path) -> None:
         ("t.csv", "tokens,loss\n1,two\n", "column 'loss'"),
         ("t.csv", "tokens,loss\n1,inf\n", "came infinity"),
         ("t.csv", "tokens,loss\n", "no rows"),
+        ("t.csv", "tokens;loss\n1;2\n", "wanted commas between columns, came ';'"),
+        ("t.csv", "tokens,loss\n1,2.5\n2,half\n", "row 2: wanted a number, came 'half'"),
         ("t.json", "{", "not a json table"),
         ("t.json", "[1, 2]", "a list of objects"),
         ("t.parquet", "no parquet", "not a parquet table"),

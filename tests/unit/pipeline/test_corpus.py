@@ -227,6 +227,14 @@ def test_no_more_documents_are_taken_than_asked_and_the_next_source_follows(tmp_
     assert texts == {*(f"a{i}" for i in range(300)), *(f"text {i}" for i in range(4))}
 
 
+def test_sources_of_one_component_are_told_apart_by_the_names_that_the_recipe_gives_them(tmp_path: Path) -> None:
+    one, two = (Listed([(f"{letter} text", f"{letter}{n}") for n in range(20)]) for letter in "ab")
+    facts = build(tmp_path, one, two, names=["first", "second"])
+    assert [account["source"] for account in facts["sources"]] == ["first", "second"]
+    rows = [row for rows in rows_of(tmp_path).values() for row in rows]
+    assert {(row["group"][0], row["source"]) for row in rows} == {("a", "first"), ("b", "second")}
+
+
 def test_rejected_documents_are_listed_by_reason_with_a_few_examples(tmp_path: Path) -> None:
     facts = build(tmp_path, Listed([*TEN, *[None] * 9]))
     assert facts["rejected_examples"] == {"unreadable": [f"row {i}" for i in range(10, 15)]}

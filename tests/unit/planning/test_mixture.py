@@ -9,7 +9,8 @@ import pytest
 from domadapt.builtin.mixing.replay import ReplayMixer
 from domadapt.components import MixRequest
 from domadapt.planning.mixture import Sizes, mean_replay, mixture_figures
-from domadapt.recipe.schema import MixEarlier, MixSource, MixStage, Recipe
+from domadapt.recipe.mix import MixEarlier, MixSource, MixStage
+from domadapt.recipe.schema import Recipe
 
 SIZES = Sizes({"domain": {"big": 64_000.0, "small": 6_400.0}, "general": {"files": 32_000.0}}, "assumed", " at a guess")
 STEPS, PER_STEP, SEQ_LEN = 125, 8, 64

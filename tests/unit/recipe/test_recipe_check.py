@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from domadapt.components import Benchmark
 from domadapt.errors import USAGE, RecipeError
 from domadapt.recipe.load import load_recipe
-from domadapt.recipe.schema import SYNONYMS, Recipe, keys_of, parse_count
+from domadapt.recipe.schema import SYNONYMS, Recipe
+from domadapt.recipe.values import keys_of, parse_count
 
 HEAD = "version: 1\ndomain: law\nextends: starter\n"
 
@@ -241,7 +242,9 @@ _KEYS = [
         max_size=4,
     )
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200, derandomize=True)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200, derandomize=True
+)
 def test_any_values_resolve_or_are_refused_in_sentences(registry: Any, overrides: list[tuple[str, Any]]) -> None:
     from domadapt.recipe.check import resolve
     from domadapt.recipe.lock import lock_text

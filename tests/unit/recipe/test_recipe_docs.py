@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from domadapt.recipe.reading import read_value
-from domadapt.recipe.schema import Recipe, keys_of
+from domadapt.recipe.schema import Recipe
 from domadapt.recipe.tree import Origin
+from domadapt.recipe.values import keys_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "recipes.md"
 

@@ -116,7 +116,9 @@ _OVERRIDES = st.fixed_dictionaries(
 
 
 @given(_OVERRIDES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150, derandomize=True)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150, derandomize=True
+)
 def test_whatever_was_set_comes_back_from_the_lock_file(registry: Any, tmp_path: Path, chosen: dict[str, Any]) -> None:
     written = [
         # texts in quotes: PyYAML writes 0E0 without, which is a number to us

@@ -28,6 +28,10 @@ REFUSED = [
         "mix: {sources: {files: {share: 0.7}, domain.sample: {share: 0.2}}}",
         "come to 0.9 (files 0.7, sample 0.2);",
     ),
+    (
+        "mix: {sources: {files: {weight: 70}, domain.sample: {max_epochs: 2}}}",
+        "of domain text files has a weight and sample nothing; give each of them a weight, a share or epochs",
+    ),
     ("mix: {schedule: [{weights: {files: 0, domain.sample: 0}}]}", "all weights are 0"),
     ("mix: {schedule: [{until: 0.5}]}", "mix.schedule.0: the last stage has no end; remove it, or add a stage behind"),
     ("mix: {schedule: [{replay: 0.2}, {}]}", "mix.schedule.0: a stage before the last one has an end"),
@@ -65,7 +69,7 @@ REFUSED = [
         STEPS + "mix: {earlier: [{until_step: 9, steps: 20, replay: 0.1}, {until_step: 9, steps: 20, replay: 0.1}]}",
         "mix.earlier.1: until_step is 9, behind step 9 of 20 is wanted",
     ),
-    ("train: {objective: sft}\nmix: {sources: {files: {weight: 2}}}", "does not tell the sources of a side apart"),
+    ("train: {objective: sft}\nmix: {sources: {files: {share: 0.5}}}", "does not tell the sources of a side apart"),
     ("corpus: {domain: [{source: sample, name: a/b}]}", "corpus.domain.0.name: wanted a name of at most 64 letters"),
 ]
 

@@ -25,7 +25,7 @@ class JudgeOptions(Options):
     """Judge the documents of one corpus only, `domain` or `general`. Default: both. Rules made for web text take tables
     of filings and claims of patents for noise, and a domain's own thresholds are wrong for general text."""
     sources: tuple[str, ...] = ()
-    """Judge the documents of these sources only, as `corpus.domain[].source` names them. Default: all."""
+    """Judge the documents of these sources only, by `corpus.domain[].name`, else `source`. Default: all."""
 
 
 class Judge(Cleaner):

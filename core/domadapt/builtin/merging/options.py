@@ -15,7 +15,7 @@ from domadapt.components import Options
 
 
 def _decimal(value: object) -> object:
-    from domadapt.recipe.schema import parse_decimal  # late: `adapt plugins` imports this module and no schema
+    from domadapt.recipe.values import parse_decimal  # late: `adapt plugins` imports this module and no schema
 
     return parse_decimal(value)
 

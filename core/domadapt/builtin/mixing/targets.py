@@ -17,7 +17,7 @@ from domadapt.errors import DataError
 
 if TYPE_CHECKING:
     from domadapt.components import MixRequest, Side
-    from domadapt.recipe.schema import MixStage
+    from domadapt.recipe.mix import MixStage
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from domadapt.builtin.tokens.packing import Block, Packing, audit, blocks_of, pa
 from domadapt.builtin.tokens.shards import Shards, prepared
 from domadapt.builtin.tokens.tokenizer import DocumentTokenizer
 from domadapt.components import Mixer, Side, Stage
-from domadapt.recipe.schema import Mix
+from domadapt.recipe.mix import Mix
 
 if TYPE_CHECKING:
     from domadapt.pipeline.sharding import Executor

@@ -12,7 +12,7 @@ import numpy as np
 from domadapt.builtin.tokens.packing import Packing
 from domadapt.components import MixRequest, Side
 from domadapt.errors import DataError
-from domadapt.recipe.schema import Mix, MixEarlier, MixSource, MixStage
+from domadapt.recipe.mix import Mix, MixEarlier, MixSource, MixStage
 
 
 @dataclass(frozen=True)

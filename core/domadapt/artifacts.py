@@ -94,6 +94,7 @@ class TokenStore(Artifact):
     train/PART.answers.bin          of conversations only: one byte a token, 1 where it is an answer (each split)
     order.npy                       int64 [num_samples, 2]: (part number, window) in training order
     plan.json                       the mixture: parts with shares asked and achieved, epochs, seed
+    windows.json                    what the windows are made of; another mixture of the text takes them as they are
     """
 
     kind: ClassVar[str] = "tokens"

@@ -130,6 +130,8 @@ def event_text(kind: str, data: Mapping[str, Any]) -> str:
     if kind == "mixture":
         shares = (f"{p['name']} {100 * p['share_achieved']:.4g} %{_asked(p)}" for p in data["parts"])
         return f"mixture: {', '.join(shares)}"
+    if kind == "packed_before":
+        return "the texts are tokenised and packed already: only the order of their windows is made"
     if kind == "taken_over":
         return f"goes on where a training that began with the same windows was stopped, at step {data['step']}"
     if kind == "resumed":

@@ -14,6 +14,7 @@ import pytest
 
 from domadapt.artifacts import SPLITS, Checkpoint, Corpus, TokenStore
 from domadapt.builtin.mixing.replay import ReplayMixer
+from domadapt.builtin.tokens import build
 from domadapt.builtin.tokens.tokenizer import DocumentTokenizer
 from domadapt.builtin.training.windows import IGNORE, WindowReader, held_out
 from domadapt.components import MixRequest
@@ -278,3 +279,40 @@ def test_a_special_token_written_in_a_document_stays_text(tiny_model: Checkpoint
     (ids,) = tokenizer.documents([f"one {end} two"])
     assert list(ids).count(tokenizer.eos) == 1
     assert ids[-1] == tokenizer.eos
+
+
+def test_another_mixture_of_the_same_text_takes_the_windows_and_makes_their_order(
+    make_tokens: MakeTokens, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"train": [f"text {n} of the corpus" for n in range(60)], "selection": ["held out"], "report": ["too"]}
+    corpora = {"domain": make_corpus(texts), "general": make_corpus({**texts, "train": texts["train"][::-1]})}
+    one = make_tokens(corpora, num_samples=40, replay=0.1)
+    anew = make_tokens(corpora, num_samples=40, replay=0.5, packing="greedy")
+    assert not anew.path.joinpath("train/domain.bin").samefile(one.path / "train/domain.bin")
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise AssertionError("tokenised again")
+
+    monkeypatch.setattr(build, "_packed", fails)
+    two = make_tokens(corpora, num_samples=40, replay=0.5)
+    for name in one.manifest["files"]:
+        if "/" in name:
+            assert (two.path / name).samefile(one.path / name)
+    same = ("windows", "padding", "dropped", "tokenized", "dtype")
+    assert [two.facts[key] for key in same] == [one.facts[key] for key in same]
+    assert [part["packing"] for part in two.plan["parts"]] == [part["packing"] for part in one.plan["parts"]]
+    assert [np.mean(tokens.order()[:, 0]) for tokens in (one, two)] == [0.1, 0.5]
+
+
+def test_windows_that_are_damaged_or_of_other_parts_are_not_taken(
+    make_tokens: MakeTokens, make_corpus: MakeCorpus
+) -> None:
+    corpora = {"domain": make_corpus({"train": [f"text {n} of the corpus" for n in range(60)]})}
+    one = make_tokens(corpora, num_samples=20)
+    (source,) = json.loads((one.path / "windows.json").read_bytes())["sources"]["domain"]
+    apart = make_tokens(corpora, num_samples=20, sources={source: {"weight": 1}})
+    assert (apart.path / f"train/domain.{source}.bin").is_file()
+    windows = (one.path / "train" / "domain.bin").read_bytes()
+    (one.path / "train" / "domain.bin").write_bytes(windows[:-2] + b"xx")
+    again = make_tokens(corpora, num_samples=30)
+    assert (again.path / "train" / "domain.bin").read_bytes() == windows

@@ -65,8 +65,8 @@ def fixed(observations: Observations, params: float | None = None) -> dict[str, 
             found[name] = float(values[0])
         else:
             raise UsageError(
-                f"law suggest: the runs differ in {name} ({values.min():.4g} to {values.max():.4g}), and an advice is for "
-                "one start; give the runs of one alone"
+                f"law suggest: the runs differ in {name} ({values.min():.4g} to {values.max():.4g}), and an advice is "
+                "for one start; give the runs of one alone"
             )
     return found
 

@@ -108,6 +108,15 @@ def test_the_dynamics_law_is_asked_for_a_schedule_by_a_weight(
     assert "of 2 schedules the best in" in out
 
 
+def test_runs_of_one_ratio_are_not_asked_for_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = with_rates()
+    one = Table({name: column[table["domain_share"] == 0.9] for name, column in table.columns.items()}, "one")
+    planned = ["--law", "dynamics", "--steps", STEPS, "--peak-lr", PEAK]
+    code, _, err = run(capsys, "suggest", written(one, tmp_path / "one.csv"), *planned, "--balance", "0.5")
+    assert code == USAGE
+    assert "too few ratios to say anything of others; wanted three" in err
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_poor_fit_is_shown_and_ends_with_its_reasons(
     losses: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -142,6 +151,16 @@ def test_a_poor_fit_is_shown_and_ends_with_its_reasons(
         (["fit", "LOSSES", "--at", "tokens=1B,domain_share=2"], USAGE, "domain_share=2 is no share"),
         (["fit", "LOSSES", "--at", "tokens=0,domain_share=1"], USAGE, "tokens=0 is no point"),
         (["fit", "LOSSES", "--law", "out-of-domain"], FAILED, "no column 'loss.NAME'"),
+        (
+            ["suggest", "LOSSES", "--law", "mixing", "--compute", "1e20"],
+            USAGE,
+            "--compute is asked of the laws dcpt and",
+        ),
+        (
+            ["suggest", "LOSSES", "--law", "mixing", "--domain-tokens", "1B"],
+            USAGE,
+            "--domain-tokens is asked of the law",
+        ),
         (["suggest", "LOSSES", "--compute", "1e20", "--domain-share", "1"], USAGE, "one size of model was measured"),
         (["suggest", "LOSSES", "--law", "mixing", "--tokens", "20B", "--general-loss-at-most", "3%"], USAGE, "8e+09"),
         (["suggest", "LOSSES", "--law", "annealing", "--general-loss-at-most", "3"], FAILED, "step and lr"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,9 @@ from domadapt.components import Stage
 from domadapt.pipeline.store import publish
 from domadapt.recipe.mix import Mix
 from domadapt.testing.models import write_tiny_model
+
+if TYPE_CHECKING:
+    from domadapt.report.experiment import Arm
 
 Texts = Mapping[Split, Sequence[str]]
 MakeStage = Callable[..., Stage]
@@ -25,6 +28,14 @@ MakeTokens = Callable[..., TokenStore]
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A random Llama with a byte tokenizer and room for 64 tokens. Not to be written to."""
     return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def four_arms(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Arm]:
+    """The arms of an experiment with a key of four values."""
+    from .experiments import four_arms
+
+    return four_arms(tmp_path_factory.mktemp("arms"))
 
 
 @pytest.fixture

@@ -21,19 +21,19 @@ def arm_curves(reports: Mapping[str, Entry]) -> list[dict[str, Any]]:
 
     reports: report.json by arm.  A curve: curve, unit ("share" or "nats/token", "" for a probe that is no share),
     higher_is_better, same_start: whether all arms begin with one value, as they do with one start model and one
-    held-out text, arms: arm -> points {step, value, stderr}.
+    held-out text, arms: [{arm, points}], a point {step, value, stderr}.
     """
     found: dict[str, dict[str, Any]] = {}
     for arm, report in reports.items():
         for name, points in _measured(report.get("training") or {}):
-            found.setdefault(name, {"curve": name, "arms": {}})["arms"][arm] = points
+            found.setdefault(name, {"curve": name, "arms": []})["arms"].append({"arm": arm, "points": points})
     falling = {row["curve"] for row in gap_rows(reports) if row["gain"] * (row["last"] - row["start"]) < 0}
     curves = [curve for curve in found.values() if len(curve["arms"]) > 1]
     for curve in curves:
         loss = curve["curve"] in LOSSES.values()
-        values = [point["value"] for points in curve["arms"].values() for point in points]
+        values = [point["value"] for own in curve["arms"] for point in own["points"]]
         curve["unit"] = "nats/token" if loss else "share" if all(0 <= value <= 1 for value in values) else ""
-        curve["same_start"] = len({points[0]["value"] for points in curve["arms"].values()}) == 1
+        curve["same_start"] = len({own["points"][0]["value"] for own in curve["arms"]}) == 1
         curve["higher_is_better"] = not loss and curve["curve"] not in falling
     return sorted(curves, key=lambda curve: curve["curve"] in LOSSES.values())
 

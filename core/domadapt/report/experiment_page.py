@@ -149,7 +149,7 @@ def _differences(data: Entry, model: str, names: Mapping[str, str]) -> Table:
         first = [_unknown(), Cell(UNKNOWN, (None, None)), _unknown(), _unknown()]
         if (before := score_before(data, task, metric)) is not None:
             reference, value = before
-            rows.append([title, f"{reference}, before", "", Cell(level(value, unit), (value,)), *first, _unknown()])
+            rows.append([title, f"({reference})", "", Cell(level(value, unit), (value,)), *first, _unknown()])
         own = [Cell(level(any_row["b"], unit), (any_row["b"],)), *first, Cell(count(any_row["n"]), (any_row["n"],))]
         rows.append([title, names[data["first"]], "", *own])
         for arm, row in found.items():
@@ -159,7 +159,7 @@ def _differences(data: Entry, model: str, names: Mapping[str, str]) -> Table:
                     names[arm],
                     _verdict(row),
                     Cell(level(row["a"], unit), (row["a"],)),
-                    Cell(change(row["value"], unit), (row["value"],)),
+                    Cell(plain(row["value"], unit, signed=True), (row["value"],)),
                     Cell(bounds(row, unit, signed=True), (row["low"], row["high"])),
                     Cell(p_text(row["p_holm"]), (row["p_holm"],)),
                     Cell(plain(row["smallest_detectable"], unit), (row["smallest_detectable"],)),
@@ -175,7 +175,7 @@ def _differences(data: Entry, model: str, names: Mapping[str, str]) -> Table:
 def _verdict(row: Entry) -> str:
     """The verdict with its mark, and * where it stands after the adjustment too; never broken over lines."""
     if row["verdict"] == UNCLEAR:
-        return UNCLEAR
+        return UNCLEAR.replace(" ", "\u00a0")
     return "\u00a0".join([MARKS[row["verdict"]], row["verdict"], *(["*"] if _is_sure(row) else [])])
 
 
@@ -183,12 +183,13 @@ def _curves(curve: Entry, number: int, names: Mapping[str, str]) -> tuple[str, M
     """One measurement over the steps, a line an arm; the first arm's 95 % interval is a band where it is known."""
     scale = 100 if curve["unit"] == "share" else 1
     series = []
-    for place, (arm, points) in enumerate(curve["arms"].items()):
+    for place, own in enumerate(curve["arms"]):
+        points = own["points"]
         line = [(p["step"], scale * p["value"]) for p in points]
         known = not place and all(p["stderr"] is not None for p in points)
         half = [1.96 * scale * (p["stderr"] or 0.0) for p in points]
         band = [(x, y - d, y + d) for (x, y), d in zip(line, half, strict=True)] if known else []
-        series.append(Curve(names[arm], f"run-{place % COLOURS}", line, line, band))
+        series.append(Curve(names[own["arm"]], f"run-{place % COLOURS}", line, line, band))
     rules = [Rule("", y=series[0].line[0][1])] if curve["same_start"] else []
     unit = {"share": ", %", "nats/token": ", nats per token"}.get(curve["unit"], "")
     better = "better →" if curve["higher_is_better"] else "← better"

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,9 @@ from typing import Any
 import pytest
 
 from domadapt.report.build import write_report
-from domadapt.report.experiment import experiment_data
+from domadapt.report.experiment import Arm, experiment_data
 from domadapt.report.experiment_page import render_experiment
 from domadapt.report.overlay import render_overlay
-
-from ..test_experiment import four_arms
 
 WIDTHS = {"phone": 390, "desktop": 1280}
 HEIGHT = 844
@@ -147,14 +145,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(
-    tmp_path_factory: pytest.TempPathFactory, default_data: Mapping[str, Any], sweep_data: Mapping[str, Any]
+    tmp_path_factory: pytest.TempPathFactory,
+    default_data: Mapping[str, Any],
+    sweep_data: Mapping[str, Any],
+    four_arms: Sequence[Arm],
 ) -> dict[str, Path]:
     """The pages by name: a run with two merges, one with 24, both on top of each other, an experiment of four arms."""
     root = tmp_path_factory.mktemp("pages")
     for name, data in (("default", default_data), ("sweep", sweep_data)):
         write_report(data, root / name)
     (root / "overlay.html").write_text(render_overlay({"two": default_data, "many": sweep_data}), encoding="utf-8")
-    experiment = experiment_data(four_arms(root), name="sec-starter.replay")
+    experiment = experiment_data(four_arms, name="sec-starter.replay")
     (root / "experiment.html").write_text(render_experiment(experiment), encoding="utf-8")
     return {
         "experiment": root / "experiment.html",

@@ -72,9 +72,10 @@ def test_a_sweep_prints_the_front_and_a_run_goes_on_from_it(copied: Adapt) -> No
     "search",
     [
         pytest.param((), id="grid"),
-        pytest.param(("--search", "cma", "--budget", "6"), id="cma", marks=pytest.mark.slow),
+        pytest.param(("--search", "cma", "--budget", "6"), id="cma"),
     ],
 )
+@pytest.mark.slow
 def test_a_sweep_killed_at_random_moments_ends_with_the_same_front(
     copied: Adapt, finished: Adapt, tmp_path_factory: pytest.TempPathFactory, search: tuple[str, ...]
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +50,9 @@ def command(a: str, b: str, tasks: tuple[str, ...], as_json: bool) -> None:
     else:
         found = compare_models(first, model_a, second, model_b, wanted)
     if as_json:
-        print_json(_without_nan(found))
+        from domadapt.report.numbers import without_nan
+
+        print_json(without_nan(found))
         return
     _print(found, first, second)
 
@@ -65,15 +66,6 @@ def _located(text: str) -> tuple[Path, str | None]:
                 return folder / name, model
     known = ", ".join(sorted(p.parent.name for p in runs_folder().glob("*/stages"))) or "none"
     raise UsageError(f"compare: there is no run '{text.rsplit(':', 1)[0]}' in {runs_folder()}; there is {known}")
-
-
-def _without_nan(value: Any) -> Any:
-    """The data with unknown numbers as null, which JSON has and NaN it has not."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print(found: dict[str, Any], a: RunScores, b: RunScores) -> None:
@@ -105,7 +97,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from domadapt.report.numbers import bounds, unit_of
+    from domadapt.report.numbers import bounds, unit_of, without_nan
     from domadapt.report.numbers import plain as number
     from domadapt.report.tables import MARKS, p_text
     from domadapt.report.verdict import measure_title
@@ -123,7 +115,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             number(row["a"], unit),
             number(row["b"], unit),
             number(row["value"], unit, signed=True),
-            bounds(_without_nan(row), unit, signed=True),
+            bounds(without_nan(row), unit, signed=True),
             MARKS[row["verdict"]],
             p_text(row["p"]),
             p_text(row["p_holm"]),

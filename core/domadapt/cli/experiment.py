@@ -311,16 +311,16 @@ def _budget(prepared: Prepared, measured: Measured | None) -> dict[str, Any]:
     from domadapt.planning.estimate import flops_of
     from domadapt.planning.known import model_shape
     from domadapt.planning.training import training_of
+    from domadapt.recipe.mixtures import num_steps, windows_per_step
 
     recipe, hook = prepared.resolved.recipe, prepared.resolved.loaded.registry.hook
     unknown: dict[str, Any] = dict.fromkeys(("steps", "tokens", "flops", "seconds", "measured_by", "law_tokens"))
     if recipe.train.checkpoint is not None:
         return unknown
-    per_step = max(1, recipe.train.batch_tokens // recipe.mix.seq_len) * recipe.mix.seq_len
-    steps = recipe.train.steps if recipe.train.steps is not None else (recipe.mix.tokens or 0) // per_step
+    steps = num_steps(recipe)
     if not steps:
         return unknown
-    tokens = steps * per_step
+    tokens = steps * windows_per_step(recipe) * recipe.mix.seq_len
     known: dict[str, Any] = {"steps": steps, "tokens": tokens}
     if (small := small_runs(recipe)) is not None:
         known["law_tokens"] = small.tokens

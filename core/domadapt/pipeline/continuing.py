@@ -9,7 +9,6 @@ twice. Which checkpoints these are follows from what lies in the store; nothing 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from domadapt.artifacts import MANIFEST, Checkpoint, TokenStore
 from domadapt.components import Stage, TrainRequest
 from domadapt.pipeline.keys import effective_options
 from domadapt.pipeline.law import SCHEDULE
-from domadapt.pipeline.store import is_intact, manifest_of, publish, remove, write_file
+from domadapt.pipeline.store import is_intact, link_or_copy, manifest_of, publish, remove, write_file
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -174,7 +173,7 @@ def _copy(checkpoint: Path, scratch: Path, training: Training, tokens: str) -> N
     """The checkpoint as one of this training with these tokens; large files are linked, not copied."""
     work = scratch / f"{checkpoint.name}.partial"
     remove(work)
-    shutil.copytree(checkpoint, work, copy_function=_link)
+    shutil.copytree(checkpoint, work, copy_function=link_or_copy)
     state = json.loads((work / STATE).read_bytes())
     rates = {name: value for name, value in training.settings.items() if name in SCHEDULE}
     state["made_with"] |= {**rates, "steps": training.steps, "tokens": tokens}
@@ -184,10 +183,3 @@ def _copy(checkpoint: Path, scratch: Path, training: Training, tokens: str) -> N
     (work / MANIFEST).unlink()
     publish(work, scratch / checkpoint.name, {"kind": before.get("kind"), "facts": before.get("facts", {})})
     shutil.copyfile(checkpoint.parent / METRICS, scratch / METRICS)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        shutil.copyfile(source, target)

@@ -69,6 +69,15 @@ def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> None:
     fsync_path(final.parent)
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """The same file under another name, or a copy where the file system knows no links between the two places."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
 def remove(path: Path) -> None:
     """Remove a folder so that a kill in between never leaves half of it under its name."""
     if not path.exists():

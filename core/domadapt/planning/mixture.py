@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from domadapt.artifacts import Corpus, TokenStore
 from domadapt.errors import DataError
 from domadapt.planning.figures import Figure, How, billions
-from domadapt.recipe.mixtures import num_steps, source_names
+from domadapt.recipe.mixtures import num_steps, source_names, windows_per_step
 
 if TYPE_CHECKING:
     from domadapt.builtin.mixing.targets import Span, Stretch
@@ -128,7 +128,7 @@ def mixture_figures(recipe: Recipe, sizes: Sizes | None) -> Iterator[Figure]:
         yield Figure("mix", "mixture", None, "", text, "recipe")
     tokens = {part.name: _tokens(part, sizes) for part in parts}
     windows = {name: max(1, round(size / mix.seq_len)) for name, size in tokens.items()}
-    per_step = max(1, recipe.train.batch_tokens // mix.seq_len)
+    per_step = windows_per_step(recipe)
     try:
         found = stretches(_request(parts, windows, mix, steps, per_step))
     except DataError as error:
@@ -167,7 +167,8 @@ def _part(
     text = f"{billions(tokens)} tokens, {_share(asked / num_samples)}"
     if size is not None and sizes is not None:
         passes = tokens / size if size else 0.0
-        text += f": {passes:.3g} passes over {billions(size)} tokens{sizes.told}{_warning(part, mix, passes)}"
+        warning = _warning(part, found[-1].request, passes)
+        text += f": {passes:.3g} passes over {billions(size)} tokens{sizes.told}{warning}"
     return Figure(
         f"mix.{part.name}", f"mix: {part.name}", tokens, "tokens", text, "recipe" if sizes is None else sizes.how
     )
@@ -177,12 +178,11 @@ def _share(share: float) -> str:
     return f"{100 * share:.4g} %"
 
 
-def _warning(part: Part, mix: Mix, passes: float) -> str:
-    source = next((one for name, one in mix.sources.items() if part.goes_by(name)), None)
-    own = source is not None and source.max_epochs is not None
-    most = source.max_epochs if source is not None and source.max_epochs is not None else mix.max_epochs
+def _warning(part: Part, request: MixRequest, passes: float) -> str:
+    from domadapt.builtin.mixing.replay import most_epochs
+
+    most, key = most_epochs(request, part.name)
     if passes > most:
-        key = f"mix.sources.{part.source}.max_epochs" if own else "mix.max_epochs"
         return f"; more than {key} ({most:g}) allows: add text, ask for less of it, or raise it"
     if passes > WORTH:
         return f"; repeats beyond {WORTH:g} passes add less and less (Muennighoff et al. 2023)"

@@ -9,6 +9,7 @@ from domadapt.planning.layout import Batch
 from domadapt.planning.memory import Layout, Recompute
 from domadapt.planning.process import Pass
 from domadapt.planning.shapes import ModelShape
+from domadapt.recipe.mixtures import num_steps, windows_per_step
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -80,16 +81,11 @@ def training_of(recipe: Recipe, options: BaseModel, shape: ModelShape) -> Traini
     """The training of a recipe. options: of its backend."""
     from domadapt.planning.mixture import mean_replay
 
-    samples = max(1, recipe.train.batch_tokens // recipe.mix.seq_len)
-    per_step = samples * recipe.mix.seq_len
-    if recipe.train.steps is not None:
-        tokens: int | None = recipe.train.steps * per_step
-    else:
-        tokens = None if recipe.mix.tokens is None else recipe.mix.tokens // per_step * per_step
+    samples, steps = windows_per_step(recipe), num_steps(recipe)
     return Training(
         shape=shape,
         batch=Batch(recipe.mix.seq_len, samples, min(recipe.train.micro_batch, samples)),
-        tokens=tokens,
+        tokens=None if steps is None else steps * samples * recipe.mix.seq_len,
         replay=mean_replay(recipe),
         autocast=recipe.train.precision == "bf16",
         recompute=getattr(options, "gradient_checkpointing", False),

@@ -26,13 +26,17 @@ def asks_general(mix: Mix) -> bool:
     return any(max(asked) if isinstance(asked, list) else asked for asked in stages)
 
 
+def windows_per_step(recipe: Recipe) -> int:
+    """Windows of an optimizer step, one at least: a recipe with less is refused where the run is built."""
+    return max(1, recipe.train.batch_tokens // recipe.mix.seq_len)
+
+
 def num_steps(recipe: Recipe) -> int | None:
     """Optimizer steps of the training, None for one pass over the domain."""
     train, mix = recipe.train, recipe.mix
     if train.steps is not None or mix.tokens is None:
         return train.steps
-    per_step = max(1, train.batch_tokens // mix.seq_len)
-    return mix.tokens // (per_step * mix.seq_len)
+    return mix.tokens // (windows_per_step(recipe) * mix.seq_len)
 
 
 def mixture_problems(recipe: Recipe, root: Node) -> Found:

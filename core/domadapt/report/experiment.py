@@ -6,7 +6,6 @@ more arms find more by chance. What cannot be compared, and an arm that failed, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from domadapt.report.compare import MERGED, RunScores, compare_models, open_scor
 from domadapt.report.experiment_curves import arm_curves, gap_rows
 from domadapt.report.finished_run import open_run
 from domadapt.report.ledger import PERPLEXITY
+from domadapt.report.numbers import without_nan
 from domadapt.report.run_tables import flattened
 from domadapt.report.significance import holm
 
@@ -237,12 +237,3 @@ def score_before(data: Entry, task: str, metric: str) -> tuple[str, float] | Non
 def items_text(row: Entry) -> str:
     """How many items an arm was compared on: all of the first arm's, or those in common."""
     return f"{row['n']:,}" if row["n"] == row["items_b"] else f"{row['n']:,} of {row['items_b']:,}"
-
-
-def without_nan(value: Any) -> Any:
-    """The data with unknown numbers as null, which JSON has and NaN it has not."""
-    if isinstance(value, Mapping):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

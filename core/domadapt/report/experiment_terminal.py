@@ -13,6 +13,7 @@ from domadapt.report.experiment import by_measure, first_row, items_text, score_
 from domadapt.report.experiment_curves import gap_text
 from domadapt.report.numbers import UNKNOWN, bounds, plain, unit_of
 from domadapt.report.tables import MARKS
+from domadapt.report.terminal import safe
 from domadapt.report.verdict import measure_title
 
 if TYPE_CHECKING:
@@ -35,13 +36,13 @@ def print_experiment(data: Entry, out: Console) -> None:
         for curve in data["curves"]:
             if not curve["same_start"]:
                 told = f"{curve['curve']}: not the same at the start (another start model, or other text held out)"
-                out.print(_safe(told), soft_wrap=True)
+                out.print(safe(told), soft_wrap=True)
     for entry in data["skipped"]:
         what = f" {entry['task']}" if entry["task"] else ""
-        out.print(_safe(f"not compared: {entry['arm']} {entry['model']}{what}: {entry['reason']}"), soft_wrap=True)
+        out.print(safe(f"not compared: {entry['arm']} {entry['model']}{what}: {entry['reason']}"), soft_wrap=True)
     for arm in data["arms"]:
         if arm["unmet"]:
-            out.print(_safe(f"gates of {arm['arm']} that are not met: {'; '.join(arm['unmet'])}"), soft_wrap=True)
+            out.print(safe(f"gates of {arm['arm']} that are not met: {'; '.join(arm['unmet'])}"), soft_wrap=True)
     out.print(data["budget"]["sentence"], soft_wrap=True)
     out.print(
         "differences to the first arm on the same items, 95 % intervals; ▲ better, ▼ worse, · not distinguishable, "
@@ -49,11 +50,6 @@ def print_experiment(data: Entry, out: Console) -> None:
         soft_wrap=True,
         style="dim",
     )
-
-
-def _safe(text: str) -> str:
-    """The text without control characters."""
-    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _show(out: Console, title: str, table: Table) -> None:
@@ -86,19 +82,19 @@ def _differences(data: Entry, rows: Sequence[Entry], out: Console) -> Table:
         any_row = first_row(found)
         unit = unit_of(any_row["unit"])
         arrow = "↑" if any_row["higher_is_better"] else "↓"
-        title = _safe(f"{measure_title(any_row)} {arrow}")
+        title = safe(f"{measure_title(any_row)} {arrow}")
         if (before := score_before(data, task, metric)) is not None:
             reference, value = before
             table.add_row(title, f"({reference})", "", "", plain(value, unit), "", "", "")
             title = ""
-        table.add_row(title, _safe(first), tokens[first], f"{any_row['n']:,}", plain(any_row["b"], unit), "", "", "")
+        table.add_row(title, safe(first), tokens[first], f"{any_row['n']:,}", plain(any_row["b"], unit), "", "", "")
         for label, row in found.items():
             sure = "*" if row["p_holm"] is not None and row["p_holm"] < 0.05 else "\u00a0"
             change = plain(row["value"], unit, signed=True)
             interval = bounds(row, unit, signed=True)
             mark = f"{MARKS[row['verdict']]}{sure}"
             score = plain(row["a"], unit)
-            table.add_row("", _safe(label), tokens[label], items_text(row), score, change, interval, mark)
+            table.add_row("", safe(label), tokens[label], items_text(row), score, change, interval, mark)
     return table
 
 
@@ -112,8 +108,8 @@ def _gaps(data: Entry, out: Console) -> Table:
     for row in data["gaps"]:
         unit = unit_of(units.get(row["curve"], ""))
         table.add_row(
-            _safe(row["curve"]) if row["curve"] != before else "",
-            _safe(row["arm"]),
+            safe(row["curve"]) if row["curve"] != before else "",
+            safe(row["arm"]),
             *(plain(row[key], unit) for key in ("start", "depth")),
             plain(row["noise"], unit) if row["depth"] else UNKNOWN,
             f"{row['depth_at']:,}" if row["depth"] else UNKNOWN,

@@ -29,7 +29,7 @@ def print_report(data: Entry, console: Console) -> None:
     """Print scores by model, then what the merges kept and won back, then the verdict."""
     from rich.text import Text
 
-    console.print(Text(f"{_safe(data['name'])} · domain {_safe(data['domain'])}", style="bold"))
+    console.print(Text(f"{safe(data['name'])} · domain {safe(data['domain'])}", style="bold"))
     console.print()
     for block in _blocks(data, console.width):
         console.print(_score_table(data, block, console))
@@ -37,13 +37,13 @@ def print_report(data: Entry, console: Console) -> None:
     if data["verdict"]["merges"]:
         console.print(_merge_table(data, console))
         console.print()
-    reference = _safe(data["ledger"]["reference"])
+    reference = safe(data["ledger"]["reference"])
     legend = f"± standard error; {MARKS[BETTER]} better, {MARKS[WORSE]} worse than {reference}, · not distinguishable"
     console.print(Text(legend, style="dim"))
     console.print()
-    console.print(Text(_safe(data["verdict"]["headline"]), style="bold"))
+    console.print(Text(safe(data["verdict"]["headline"]), style="bold"))
     for sentence in data["verdict"]["sentences"]:
-        console.print(Text(_safe(sentence)))
+        console.print(Text(safe(sentence)))
     if data.get("law"):
         for line in law_lines(data["law"]):
             console.print(Text(line))
@@ -51,7 +51,7 @@ def print_report(data: Entry, console: Console) -> None:
         console.print(Text(data["verdict"]["caution"], style="dim"))
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """The text without control characters: a title must not move the cursor or colour the screen."""
     return "".join(c if c.isprintable() else "�" for c in text)
 
@@ -78,9 +78,9 @@ def _heading(measure: Entry) -> str:
     direction = "↑" if measure["higher_is_better"] else "↓"
     if measure["task"].startswith(PERPLEXITY):
         return f"{measure['side']} bits/byte {direction}"
-    name = _safe(measure["task"])
+    name = safe(measure["task"])
     shown = name if len(name) <= LONGEST_TASK else name[: LONGEST_TASK - 1] + "…"
-    return " ".join(filter(None, (shown, _safe(unit_of(measure["unit"]).level.strip()), direction)))
+    return " ".join(filter(None, (shown, safe(unit_of(measure["unit"]).level.strip()), direction)))
 
 
 def _cell_text(score: Entry | None, measure: Entry) -> str:
@@ -102,7 +102,7 @@ def _score_table(data: Entry, measures: Sequence[Entry], console: Console) -> An
     for model in data["models"]:
         chosen = model["label"] == data["verdict"]["chosen_merge"]
         cells = [_cell(next((s for s in m["scores"] if s["model"] == model["label"]), None), m) for m in measures]
-        table.add_row(Text(_safe(model["label"])), *cells, style="bold" if chosen else None)
+        table.add_row(Text(safe(model["label"])), *cells, style="bold" if chosen else None)
     return table
 
 
@@ -127,7 +127,7 @@ def _merge_table(data: Entry, console: Console) -> Any:
     for merge in data["verdict"]["merges"]:
         cells = [Text(share_text(merge[name])) for name in ("kept", "won_back")]
         chosen = merge["label"] == data["verdict"]["chosen_merge"]
-        table.add_row(Text(_safe(merge["label"])), *cells, style="bold" if chosen else None)
+        table.add_row(Text(safe(merge["label"])), *cells, style="bold" if chosen else None)
     return table
 
 

@@ -54,12 +54,9 @@ def _check_repeats(request: MixRequest, part: str, counts: list[int], subsets: l
     """Raises DataError when a part, or the subset of a stage, is repeated more often than it may be."""
     from domadapt.builtin.mixing.drawing import subset_size
 
-    source, available = request.sources.get(part), request.available[part]
-    own = source is not None and source.max_epochs is not None
-    most = source.max_epochs if source is not None and source.max_epochs is not None else request.max_epochs
-    key = f"mix.sources.{part.partition('.')[2] or part}.max_epochs" if own else "mix.max_epochs"
+    available, (most, key) = request.available[part], most_epochs(request, part)
     if sum(counts) > available * most:
-        raise _too_little(request, part, sum(counts), most, key)
+        raise _too_little(request, part, sum(counts))
     for count, subset in zip(counts, subsets, strict=True):
         if available and count > (size := subset_size(available, subset)) * most:
             raise DataError(
@@ -68,10 +65,16 @@ def _check_repeats(request: MixRequest, part: str, counts: list[int], subsets: l
             )
 
 
-def _too_little(
-    request: MixRequest, part: str, count: int, most: float | None = None, key: str = "mix.max_epochs"
-) -> DataError:
-    most = request.max_epochs if most is None else most
+def most_epochs(request: MixRequest, part: str) -> tuple[float, str]:
+    """How often a part's windows may be repeated, and the recipe's key that says so."""
+    source = request.sources.get(part)
+    if source is None or source.max_epochs is None:
+        return request.max_epochs, "mix.max_epochs"
+    return source.max_epochs, f"mix.sources.{part.partition('.')[2] or part}.max_epochs"
+
+
+def _too_little(request: MixRequest, part: str, count: int) -> DataError:
+    most, key = most_epochs(request, part)
     return DataError(
         f"mix: {count} windows of {part} text wanted, {request.available.get(part, 0)} there, which is more than "
         f"{key}={most:g} repeats; add text, ask for less of it or for fewer tokens, or raise {key}"

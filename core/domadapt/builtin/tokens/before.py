@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from domadapt.builtin.tokens.tokenizer import DocumentTokenizer
 from domadapt.components import Side, Stage
 from domadapt.errors import DataError
 from domadapt.pipeline.fingerprints import sha256_file
-from domadapt.pipeline.store import verify
+from domadapt.pipeline.store import link_or_copy, verify
 from domadapt.recipe.mix import Mix
 
 FILE = "windows.json"
@@ -101,18 +100,9 @@ def take(folder: Path, out: Path) -> bool:
         for name in names:
             target = out / name
             target.parent.mkdir(exist_ok=True)
-            _link(folder / name, target)
+            link_or_copy(folder / name, target)
     except (DataError, FileNotFoundError):
         for split in SPLITS:
             shutil.rmtree(out / split, ignore_errors=True)
         return False
     return True
-
-
-def _link(file: Path, target: Path) -> None:
-    try:
-        os.link(file, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # a file system without hard links
-        shutil.copyfile(file, target)

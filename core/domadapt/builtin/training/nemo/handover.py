@@ -7,14 +7,13 @@ config says 500,000, and the tokenizer was refused. Four edits make the logits e
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from domadapt.artifacts import TOKENIZER_FILES, Checkpoint
 from domadapt.errors import DataError
+from domadapt.pipeline.store import link_or_copy
 
 PLAIN_ROPE = ("default", "llama3")
 LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
@@ -93,12 +92,3 @@ def model_arguments(config: Mapping[str, Any], seq_len: int) -> dict[str, Any]:
         "share_embeddings_and_output_weights": bool(config.get("tie_word_embeddings")),
     }
     return {**arguments, "scale_factor": rope["factor"]} if rope.get("rope_type") == "llama3" else arguments
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """The same file under another name, or a copy where the file system knows no links between the two places."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domadapt.builtin.training.nemo.handover import link_or_copy, model_arguments, write_for_transformers_4
+from domadapt.builtin.training.nemo.handover import model_arguments, write_for_transformers_4
 from domadapt.errors import DataError
+from domadapt.pipeline.store import link_or_copy
 
 if TYPE_CHECKING:
     from domadapt.builtin.training.nemo.backend import NemoOptions
